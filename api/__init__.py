@@ -1,0 +1,1 @@
+"""slideloom: whole-slide image analysis."""

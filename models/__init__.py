@@ -1,0 +1,1 @@
+"""Networks: specs, architectures, folders, prediction, training."""

@@ -1,0 +1,43 @@
+"""What a run asks of a model: maps for a batch of tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slideloom.models.spec import ModelSpec
+from slideloom.wsi.geometry import Box
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileBatch:
+    """Tiles for one forward pass.
+
+    Attributes:
+        pixels: `(n, y, x, 3)`, uint8 RGB.
+        windows: Where each tile lies, in model pixels. Networks ignore it; oracles need it.
+    """
+
+    pixels: NDArray[np.uint8]
+    windows: tuple[Box, ...]
+
+
+class TileModel(Protocol):
+    """A network, or anything that answers for one tile at a time."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        ...
+
+    def predict(self, batch: TileBatch) -> NDArray[Any]:
+        """Maps `(n, y, x, c)`, one per tile, at the tile's own resolution.
+
+        For `semantic`: probabilities per class, in [0, 1]. For `instance`: what the spec's decode
+        reads (`distance`: foreground probability per class, then the inner distance;
+        `labels`: one integer channel of instance ids, 0 = background).
+        """
+        ...

@@ -1,0 +1,1 @@
+"""From tile outputs to slide-level objects: stitch, merge, polygons, measure, metrics."""

@@ -1,0 +1,1 @@
+"""Grids, regions, tissue and lazy arrays."""

@@ -1,0 +1,1 @@
+"""What a user runs: one slide, a folder of slides, exports, the command line."""

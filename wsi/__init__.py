@@ -1,0 +1,1 @@
+"""Open slides, read their pixels, write pyramids."""
