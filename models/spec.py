@@ -31,7 +31,7 @@ class Architecture(_Strict):
 
     name: str
     encoder: str
-    arguments: dict[str, int | float | str | bool | None | tuple[int, ...]] = {}
+    arguments: dict[str, int | float | str | bool | tuple[int, ...] | None] = {}
 
 
 class Normalisation(_Strict):
