@@ -43,7 +43,7 @@ class Layout:
     def fibre_angle(self) -> NDArray[np.float32]:
         """Direction of the fibres at each node, in radians."""
         along_y, along_x = np.gradient(self.fibre)
-        return (np.arctan2(along_y, along_x) + np.pi / 2).astype(np.float32)
+        return np.asarray(np.arctan2(along_y, along_x) + np.pi / 2, dtype=np.float32)
 
 
 def make_layout(rng: np.random.Generator, *, size: Size, mpp: float) -> Layout:
@@ -59,7 +59,7 @@ def make_layout(rng: np.random.Generator, *, size: Size, mpp: float) -> Layout:
     white += 3.0 * _noise(rng, shape, um=6.0)
     epithelium = _patches(rng, shape, um=60.0 * scale, share=EPITHELIUM_SHARE)
     lymphoid = _patches(rng, shape, um=45.0 * scale, share=LYMPHOID_SHARE)
-    rings = _rings(rng, epithelium, white, extent_um=extent_um)
+    rings = _rings(rng, epithelium, white=white, extent_um=extent_um)
     y, x = np.mgrid[: shape[0], : shape[1]] * np.float32(PITCH_UM)
     for ring_x, ring_y, radius in rings:
         away = np.hypot(x - ring_x, y - ring_y)
@@ -71,7 +71,7 @@ def make_layout(rng: np.random.Generator, *, size: Size, mpp: float) -> Layout:
     return Layout(
         white=white,
         epithelium=epithelium,
-        lymphoid=lymphoid - np.maximum(epithelium, 0) / 2,
+        lymphoid=np.asarray(lymphoid - np.maximum(epithelium, 0) / 2, dtype=np.float32),
         fibre=fibre.astype(np.float32),
         rings=rings,
     )
@@ -96,8 +96,8 @@ def _patches(
 def _rings(
     rng: np.random.Generator,
     epithelium: NDArray[np.float32],
-    white: NDArray[np.float32],
     *,
+    white: NDArray[np.float32],
     extent_um: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Rings that keep clear of each other, one try for each (90 um)^2 of epithelium."""

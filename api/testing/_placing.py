@@ -17,10 +17,11 @@ from slideloom.testing._shapes import (
     nucleus_outlines,
     paint,
 )
-from slideloom.wsi.geometry import Box, Size
+from slideloom.wsi.geometry import Size
 
-OVERSAMPLING = 3
+OVERSAMPLING = 5
 RING_SHARE = 0.4
+RING_SPACING_UM = 9.5
 GAP_UM = 0.7
 MAX_OVERLAP = 0.12
 MIN_VISIBLE = 0.25
@@ -31,8 +32,8 @@ TOUCHING = {Look.LYMPHOCYTE: 0.45, Look.TUMOUR: 0.25, Look.STROMAL: 0.1}
 def add_large(
     rng: np.random.Generator,
     labels: NDArray[np.int32],
-    layout: Layout,
     *,
+    layout: Layout,
     label: int,
     radius_um: float,
     mpp: float,
@@ -80,8 +81,8 @@ def candidates(
 def add_nuclei(
     rng: np.random.Generator,
     labels: NDArray[np.int32],
-    nuclei: Candidates,
     *,
+    nuclei: Candidates,
     mpp: float,
     target: int,
 ) -> NDArray[np.intp]:
@@ -98,7 +99,8 @@ def add_nuclei(
     low_seen, high_seen = np.maximum(low, 0), np.minimum(high, labels.shape[::-1])
     fixed = np.rint((outlines - low_seen[:, None, :]) * (1 << SHIFT)).astype(np.int32)
     full = _areas(outlines)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * gap_px + 1, 2 * gap_px + 1))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * gap_px + 1, 2 * gap_px + 1))
+    kernel = disc.astype(np.uint8)
     label = int(labels.max())
     kept: list[int] = []
     for i in range(len(nuclei)):
@@ -173,7 +175,7 @@ def _ring_nuclei(rng: np.random.Generator, layout: Layout, *, most: int) -> Cand
     room = most
     for x, y, radius in layout.rings:
         middle = radius + 0.45 * WALL_UM
-        count = int(2 * np.pi * middle / 8.0)
+        count = int(2 * np.pi * middle / RING_SPACING_UM)
         if count > room:
             continue
         room -= count
@@ -193,7 +195,7 @@ def _loose_nuclei(
     epithelium, lymphoid = layout.epithelium > 0, layout.lymphoid > 0
     tumour = np.where(epithelium, 1.0, 0.0)
     lymphocyte = np.where(lymphoid, 2.6, np.where(epithelium, 0.06, 0.12))
-    stromal = np.where(epithelium | lymphoid, 0.04, 0.40)
+    stromal = np.where(epithelium | lymphoid, 0.04, 0.28)
     tissue = np.clip(-layout.white / 5.0, 0, 1)
     tissue[int(size.height * mpp / PITCH_UM) + 1 :] = 0
     tissue[:, int(size.width * mpp / PITCH_UM) + 1 :] = 0

@@ -109,38 +109,38 @@ def largest_piece(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if count <= 2:
         return mask
     best = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    return (pieces == best).astype(np.uint8)
+    return np.asarray(pieces == best, dtype=np.uint8)
 
 
-def _blob(
-    rng: np.random.Generator, *, radius_px: float, waver: float
-) -> NDArray[np.float64]:
+def _blob(rng: np.random.Generator, *, radius_px: float, waver: float) -> NDArray[np.float64]:
     turn = np.linspace(0, 2 * np.pi, 180, endpoint=False)
-    radius = np.ones_like(turn)
+    wave = np.ones_like(turn)
     for order in range(2, 9):
-        strength = rng.normal(0, waver / order**0.8) / 2
-        radius += strength * np.cos(order * turn + rng.uniform(0, 2 * np.pi))
-    radius = radius_px * np.clip(radius, 0.55, 1.6)
+        strength = rng.normal(0, waver / order**0.7)
+        wave += strength * np.cos(order * turn + rng.uniform(0, 2 * np.pi))
+    radius = radius_px * np.clip(wave, 0.55, 1.6)
     stretch = rng.uniform(0.7, 1.0)
     points = np.stack([radius * np.cos(turn), stretch * radius * np.sin(turn)], axis=-1)
     return _turned(points, rng.uniform(0, 2 * np.pi))
 
 
 def _horseshoe(rng: np.random.Generator, *, radius_px: float) -> NDArray[np.float64]:
-    """A thick arc (C), its arms drawn out straight in every second one (U)."""
-    half = rng.uniform(0.62, 0.85) * np.pi
+    """A thick arc with round ends (C), its arms drawn out in every second one (U)."""
+    half = rng.uniform(0.62, 0.82) * np.pi
     turn = np.linspace(-half, half, 120)
-    width = radius_px * rng.uniform(0.17, 0.26)
-    width = width * (1 + 0.15 * np.cos(5 * turn + rng.uniform(0, 2 * np.pi)))
-    middle = 0.72 * radius_px
+    mean = radius_px * rng.uniform(0.17, 0.26)
+    width = mean * (1 + 0.15 * np.cos(5 * turn + rng.uniform(0, 2 * np.pi)))
+    end = np.clip((half - np.abs(turn)) / 0.3, 0, 1)
+    width = width * np.sqrt(np.clip(1 - (1 - end) ** 2, 0.02, 1))
     arc = np.stack([np.cos(turn), np.sin(turn)], axis=-1)
+    middle = 0.72 * radius_px
     outer, inner = arc * (middle + width)[:, None], arc * (middle - width)[:, None]
+    points = np.concatenate([outer, inner[::-1]])
     if rng.uniform() < 0.5:
-        outer[:, 0] = np.where(np.abs(turn) > np.pi / 2, outer[:, 0] * 1.4, outer[:, 0])
-        inner[:, 0] = np.where(np.abs(turn) > np.pi / 2, inner[:, 0] * 1.4, inner[:, 0])
-    return _turned(np.concatenate([outer, inner[::-1]]), rng.uniform(0, 2 * np.pi))
+        points[:, 0] *= np.where(points[:, 0] < 0, 1.5, 1.0)
+    return _turned(points, rng.uniform(0, 2 * np.pi))
 
 
 def _turned(points: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
     cos, sin = np.cos(angle), np.sin(angle)
-    return points @ np.array([[cos, sin], [-sin, cos]])
+    return np.asarray(points @ np.array([[cos, sin], [-sin, cos]]))

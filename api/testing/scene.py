@@ -66,9 +66,7 @@ class Scene:
     @property
     def class_areas_px(self) -> NDArray[np.int64]:
         """`(classes,)`, pixels of each class."""
-        total = np.bincount(
-            self.class_id, weights=self.areas_px, minlength=len(self.classes) + 1
-        )
+        total = np.bincount(self.class_id, weights=self.areas_px, minlength=len(self.classes) + 1)
         return total[1:].astype(np.int64)
 
     @property
@@ -140,10 +138,10 @@ def make_scene(
     layout = make_layout(rng, size=size, mpp=mpp)
     labels = np.zeros(size.shape, dtype=np.int32)
     for label in range(1, large_objects + 1):
-        add_large(rng, labels, layout, label=label, radius_um=large_object_um / 2, mpp=mpp)
+        add_large(rng, labels, layout=layout, label=label, radius_um=large_object_um / 2, mpp=mpp)
     target = round(nuclei_per_mm2 * size.width * size.height * (mpp / 1000) ** 2)
     nuclei = candidates(rng, layout, size=size, mpp=mpp, count=target)
-    kept = add_nuclei(rng, labels, nuclei, mpp=mpp, target=target)
+    kept = add_nuclei(rng, labels, nuclei=nuclei, mpp=mpp, target=target)
     glands = np.full(large_objects, Look.GLAND, dtype=np.uint8)
     look = np.concatenate([glands, nuclei.look[kept]])
     return Scene(

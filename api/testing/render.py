@@ -1,0 +1,66 @@
+"""A picture of a scene as haematoxylin and eosin would stain it."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from slideloom.testing._stain import draw_stain
+from slideloom.testing._tissue import REACH_UM, Painter, Textures, amounts
+from slideloom.testing.scene import Scene
+from slideloom.wsi.geometry import Box
+
+BLOCK_PX = 512
+"""Pictures are made in blocks of this fixed grid, so that a pixel never depends on the box."""
+
+OPTICS_UM = 0.2
+SENSOR_NOISE = 2.0
+GLASS = np.array([243.0, 241.0, 243.0], dtype=np.float32)
+
+
+def render_scene(scene: Scene, *, box: Box | None = None) -> NDArray[np.uint8]:
+    """Picture `(y, x, 3)` of a scene, RGB, at the scene's mpp.
+
+    Light is absorbed as in Beer-Lambert: each pixel's amounts of haematoxylin and eosin times
+    their optical densities (Ruifrok and Johnston 2001).
+
+    Args:
+        scene: What to draw; `scene.seed` also sets stain strength and hue.
+        box: Part of the slide to draw, None for all. Pixels do not depend on the box; outside
+            the slide there are no objects.
+    """
+    box = Box.of_size(scene.size) if box is None else box
+    painter = _painter(scene)
+    out = np.empty((*box.shape, 3), dtype=np.uint8)
+    for row in range(box.y0 // BLOCK_PX, ceil(box.y1 / BLOCK_PX)):
+        for col in range(box.x0 // BLOCK_PX, ceil(box.x1 / BLOCK_PX)):
+            x0, y0 = col * BLOCK_PX, row * BLOCK_PX
+            block = Box(x0=x0, y0=y0, x1=x0 + BLOCK_PX, y1=y0 + BLOCK_PX)
+            part = block.intersect(box)
+            out[part.slices_in(box)] = _block(painter, block)[part.slices_in(block)]
+    return out
+
+
+def _painter(scene: Scene) -> Painter:
+    rng = np.random.default_rng((scene.seed, 1))
+    textures = Textures(rng, mpp=scene.mpp)
+    return Painter(scene=scene, stain=draw_stain(rng, scene), textures=textures)
+
+
+def _block(painter: Painter, box: Box) -> NDArray[np.uint8]:
+    """Picture of one block, drawn from a wider window."""
+    mpp = painter.scene.mpp
+    wide = box.grow(ceil((REACH_UM + 3 * OPTICS_UM) / mpp) + 4)
+    stained = amounts(painter, wide)
+    planes = [
+        cv2.GaussianBlur(plane, (0, 0), max(OPTICS_UM / mpp, 0.3))[box.slices_in(wide)]
+        for plane in (stained.haematoxylin, stained.eosin, stained.blood)
+    ]
+    light = np.exp(-np.stack(planes, axis=-1) @ painter.stain.vectors) * GLASS
+    fine = painter.textures.fine
+    noise = np.stack([fine.at(box, shift=shift) for shift in (101, 202, 303)], axis=-1)
+    seen = np.clip(np.rint(light + SENSOR_NOISE * noise), 0, 255)
+    return np.asarray(seen, dtype=np.uint8)
