@@ -1,0 +1,199 @@
+"""Train the built-in model `nuclei`: `python -m benchmarks.train_nuclei --data DIR --out DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, IterableDataset
+
+from benchmarks.train_nuclei_augment import Crop, empty_crop, random_crop
+from benchmarks.train_nuclei_data import (
+    MPP,
+    SYNTHETIC_TRAIN_SEEDS,
+    Picture,
+    dsb,
+    nucls,
+    split_dsb,
+    synthetic,
+)
+from slideloom.models.architectures import build_network
+from slideloom.models.folder import save_model
+from slideloom.models.spec import Architecture, Decode, ModelClass, ModelSpec, Normalisation
+
+BATCH = 12
+PEAK_RATE = 3e-3
+EMA_DECAY = 0.998
+SAVE_EVERY = 1000
+
+SPEC = ModelSpec(
+    name="nuclei",
+    task="instance",
+    architecture=Architecture(
+        name="Unet",
+        encoder="tu-regnetx_004",
+        arguments={"encoder_depth": 4, "decoder_channels": (96, 64, 32, 16)},
+    ),
+    classes=(ModelClass(name="nucleus", color=(42, 157, 143)),),
+    mpp=MPP,
+    tile_px=512,
+    halo_px=32,
+    normalisation=Normalisation(mean=(0.70, 0.54, 0.68), std=(0.20, 0.22, 0.18)),
+    decode=Decode(name="distance", settings={}),
+    licence="Apache-2.0",
+    training_data="NuCLS examples (train), DSB 2018 bright-field (85 of 107), made slides",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """Where training crops come from: pictures, and each source's share."""
+
+    sources: tuple[tuple[Picture, ...], ...]
+    shares: tuple[float, ...]
+
+
+def training_mix(data: Path) -> Mix:
+    """The training images; what is left of the shares are crops without nuclei."""
+    seen, _ = split_dsb(dsb(data))
+    return Mix(
+        sources=(
+            tuple(nucls(data, "train")),
+            tuple(seen),
+            tuple(synthetic(SYNTHETIC_TRAIN_SEEDS)),
+        ),
+        shares=(0.48, 0.32, 0.12),
+    )
+
+
+class Crops(IterableDataset[tuple[Tensor, Tensor]]):
+    """Endless random crops as `(rgb (3, y, x) uint8, targets (3, y, x) float32)`."""
+
+    def __init__(self, mix: Mix, seed: int) -> None:
+        self._mix = mix
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Start again from the seed."""
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng(self._seed)
+        while True:
+            yield _tensors(self._draw(rng))
+
+    def _draw(self, rng: np.random.Generator) -> Crop:
+        chance = rng.random()
+        for pictures, share in zip(self._mix.sources, self._mix.shares, strict=True):
+            if chance < share:
+                return random_crop(rng, pictures[int(rng.integers(len(pictures)))])
+            chance -= share
+        return empty_crop(rng)
+
+
+def _tensors(crop: Crop) -> tuple[Tensor, Tensor]:
+    targets = np.stack([crop.foreground, crop.distance, crop.weight])
+    return torch.from_numpy(crop.rgb).permute(2, 0, 1), torch.from_numpy(targets)
+
+
+def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy and Dice of the foreground, cross-entropy of the distance.
+
+    Args:
+        logits: `(n, 2, y, x)`, float32: foreground, distance.
+        targets: `(n, 3, y, x)`: foreground, distance, weight per pixel.
+    """
+    foreground, distance, weight = targets.unbind(1)
+    entropy = functional.binary_cross_entropy_with_logits(logits[:, 0], foreground, weight=weight)
+    chance = torch.sigmoid(logits[:, 0])
+    overlap = (chance * foreground).sum()
+    dice = 1 - (2 * overlap + 1) / (chance.sum() + foreground.sum() + 1)
+    inner = functional.binary_cross_entropy_with_logits(
+        logits[:, 1], distance, weight=weight * (1 + foreground)
+    )
+    return entropy + dice + inner
+
+
+class Average:
+    """A running mean of a network's weights, which scores better than the last step's."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = build_network(SPEC)
+        self.network.load_state_dict(network.state_dict())
+        self._steps = 0
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Move towards the network's present weights; early steps count more."""
+        self._steps += 1
+        decay = min(EMA_DECAY, self._steps / (self._steps + 10))
+        for mean, now in zip(
+            self.network.state_dict().values(), network.state_dict().values(), strict=True
+        ):
+            if mean.is_floating_point():
+                mean.lerp_(now, 1 - decay)
+            else:
+                mean.copy_(now)
+
+
+def train(data: Path, out: Path, *, steps: int, seed: int) -> None:
+    """Train from random weights and save the model folder, now and then and at the end."""
+    torch.manual_seed(seed)
+    network = build_network(SPEC).to(memory_format=torch.channels_last).train()
+    average = Average(network)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, PEAK_RATE, total_steps=steps, pct_start=0.1
+    )
+    crops = DataLoader(
+        Crops(training_mix(data), seed),
+        batch_size=BATCH,
+        num_workers=1,
+        multiprocessing_context="spawn",
+        prefetch_factor=8,
+    )
+    mean = torch.tensor(SPEC.normalisation.mean).view(1, 3, 1, 1)
+    std = torch.tensor(SPEC.normalisation.std).view(1, 3, 1, 1)
+    start, shown = time.monotonic(), 0.0
+    for step, (rgb, targets) in zip(range(1, steps + 1), crops, strict=False):
+        pixels = ((rgb.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(pixels)
+        loss = loss_of(logits.float(), targets)
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+        optimiser.step()
+        schedule.step()
+        average.update(network)
+        shown += (loss.item() - shown) * max(0.02, 1 / step)
+        if step % 100 == 0:
+            print(f"step {step} loss {shown:.4f} {time.monotonic() - start:.0f} s", flush=True)
+        if step % SAVE_EVERY == 0 or step == steps:
+            save_model(out, SPEC, average.network, card=_card(out), dtype=torch.float16)
+
+
+def _card(out: Path) -> str:
+    card = out / "README.md"
+    return card.read_text(encoding="utf-8") if card.is_file() else f"# {SPEC.name}\n"
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--out", type=Path, default=Path("models/builtin/nuclei"))
+    parser.add_argument("--steps", type=int, default=20000)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    train(given.data, given.out, steps=given.steps, seed=given.seed)
+
+
+if __name__ == "__main__":
+    main()
