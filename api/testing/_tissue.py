@@ -27,10 +27,10 @@ Plane = NDArray[np.floating[Any]]
 class Textures:
     """Noise of four grains, and profiles across the fibres of the stroma."""
 
-    def __init__(self, rng: np.random.Generator, *, mpp: float) -> None:
+    def __init__(self, rng: np.random.Generator, *, mpp: float, span_px: int) -> None:
         self.fine, self.grain, self.mid, self.broad = (
-            NoiseTile(rng, feature_um=feature_um, mpp=mpp, period_px=period_px)
-            for feature_um, period_px in zip((0.22, 0.42, 1.1, 4.5), PERIODS_PX, strict=True)
+            NoiseTile(rng, feature_um=um, mpp=mpp, period_px=px, span_px=span_px)
+            for um, px in zip((0.22, 0.42, 1.1, 4.5), PERIODS_PX, strict=True)
         )
         self.thin, self.thick = (_profile(rng, feature_um=feature_um) for feature_um in (0.55, 2.6))
 
@@ -113,8 +113,15 @@ def _share(distance_um: Plane, *, softness_um: float) -> Plane:
     return np.asarray(1 / (1 + np.exp(steps)), dtype=np.float32)
 
 
+def _labels_around(scene: Scene, box: Box) -> NDArray[np.int32]:
+    """Labels of a box; beyond the slide its outermost pixels go on, as the tissue does."""
+    rows = np.clip(np.arange(box.y0, box.y1), 0, scene.size.height - 1)
+    cols = np.clip(np.arange(box.x0, box.x1), 0, scene.size.width - 1)
+    return np.asarray(scene.labels[rows[:, None], cols])
+
+
 def _objects(scene: Scene, box: Box) -> _Objects:
-    labels = scene.labels_in(box)
+    labels = _labels_around(scene, box)
     is_gland = np.concatenate([[False], scene.look == Look.GLAND])
     gland = is_gland[labels]
     nucleus = (labels > 0) & ~gland

@@ -30,30 +30,35 @@ def render_scene(scene: Scene, *, box: Box | None = None) -> NDArray[np.uint8]:
     Args:
         scene: What to draw; `scene.seed` also sets stain strength and hue.
         box: Part of the slide to draw, None for all. Pixels do not depend on the box; outside
-            the slide there are no objects.
+            the slide is empty glass.
     """
     box = Box.of_size(scene.size) if box is None else box
     painter = _painter(scene)
-    out = np.empty((*box.shape, 3), dtype=np.uint8)
-    for row in range(box.y0 // BLOCK_PX, ceil(box.y1 / BLOCK_PX)):
-        for col in range(box.x0 // BLOCK_PX, ceil(box.x1 / BLOCK_PX)):
+    out = np.full((*box.shape, 3), GLASS, dtype=np.uint8)
+    seen = box.intersect(Box.of_size(scene.size))
+    for row in range(seen.y0 // BLOCK_PX, ceil(seen.y1 / BLOCK_PX)):
+        for col in range(seen.x0 // BLOCK_PX, ceil(seen.x1 / BLOCK_PX)):
             x0, y0 = col * BLOCK_PX, row * BLOCK_PX
             block = Box(x0=x0, y0=y0, x1=x0 + BLOCK_PX, y1=y0 + BLOCK_PX)
-            part = block.intersect(box)
+            part = block.intersect(seen)
             out[part.slices_in(box)] = _block(painter, block)[part.slices_in(block)]
     return out
 
 
 def _painter(scene: Scene) -> Painter:
     rng = np.random.default_rng((scene.seed, 1))
-    textures = Textures(rng, mpp=scene.mpp)
+    textures = Textures(rng, mpp=scene.mpp, span_px=BLOCK_PX + 2 * _margin_px(scene.mpp))
     return Painter(scene=scene, stain=draw_stain(rng, scene), textures=textures)
+
+
+def _margin_px(mpp: float) -> int:
+    return ceil((REACH_UM + 3 * OPTICS_UM) / mpp) + 4
 
 
 def _block(painter: Painter, box: Box) -> NDArray[np.uint8]:
     """Picture of one block, drawn from a wider window."""
     mpp = painter.scene.mpp
-    wide = box.grow(ceil((REACH_UM + 3 * OPTICS_UM) / mpp) + 4)
+    wide = box.grow(_margin_px(mpp))
     stained = amounts(painter, wide)
     planes = [
         cv2.GaussianBlur(plane, (0, 0), max(OPTICS_UM / mpp, 0.3))[box.slices_in(wide)]
