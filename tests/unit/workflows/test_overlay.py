@@ -1,0 +1,149 @@
+"""The overlay shows objects where they are, and a legend that tells the truth."""
+
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from shapely import Polygon, box
+
+from slideloom.models.spec import ModelClass
+from slideloom.workflows.overlay import draw_overlay, round_length_um, write_png
+
+RED = ModelClass(name="tumour", color=(200, 0, 0))
+GREEN = ModelClass(name="stroma", color=(0, 150, 0))
+GREY = 220
+
+
+def blank(side: int = 200) -> NDArray[np.uint8]:
+    return np.full((side, side, 3), GREY, np.uint8)
+
+
+def table(*polygons: shapely.Geometry, names: list[str] | None = None) -> gpd.GeoDataFrame:
+    return gpd.GeoDataFrame(
+        {"class": ["tumour"] * len(polygons) if names is None else names}, geometry=list(polygons)
+    )
+
+
+def overlay(objects: gpd.GeoDataFrame, **settings: Any) -> NDArray[np.uint8]:
+    usual: dict[str, Any] = {"classes": (RED, GREEN), "scale": 1.0, "mpp": 0.5}
+    return draw_overlay(blank(), objects, **(usual | settings))
+
+
+def drawn(objects: gpd.GeoDataFrame, **settings: Any) -> NDArray[np.bool_]:
+    """Which of the thumbnail's pixels an outline touches."""
+    touched: NDArray[np.bool_] = (overlay(objects, **settings)[:200] != GREY).any(axis=2)
+    return touched
+
+
+def test_an_outline_lies_on_the_objects_edge() -> None:
+    touched = drawn(table(box(40, 60, 120, 140)))
+    near_edge = np.zeros((200, 200), bool)
+    near_edge[57:143, 37:123] = True
+    near_edge[63:137, 43:117] = False
+    assert touched[near_edge].mean() > 0.3
+    assert not touched[~near_edge].any()
+
+
+def test_pixel_edges_and_not_centres_are_meant() -> None:
+    ink = GREY - overlay(table(box(90, 90, 110, 110)))[:200, :, 1].astype(float)
+    columns, rows = ink[100, 80:100], ink[80:100, 100]
+    middles = np.arange(80, 100) + 0.5
+    assert (columns * middles).sum() / columns.sum() == pytest.approx(90, abs=0.1)
+    assert (rows * middles).sum() / rows.sum() == pytest.approx(90, abs=0.1)
+
+
+def test_the_scale_brings_level_0_to_the_thumbnail() -> None:
+    small = overlay(table(box(50, 50, 150, 150)))[:200]
+    large = overlay(table(box(1000, 1000, 3000, 3000)), scale=0.05)[:200]
+    assert np.array_equal(small, large)
+
+
+def test_holes_are_outlined_too() -> None:
+    ring = Polygon(box(20, 20, 180, 180).exterior, [box(80, 80, 120, 120).exterior])
+    assert drawn(table(ring))[75:125, 75:125].any()
+    assert not drawn(table(box(20, 20, 180, 180)))[75:125, 75:125].any()
+
+
+def test_the_last_class_lies_on_top() -> None:
+    both = table(box(50, 50, 150, 150), box(50, 50, 150, 150), names=["stroma", "tumour"])
+    on_edge = overlay(both)[49:51, 100]
+    assert (on_edge[:, 1] > on_edge[:, 0]).all()
+
+
+def test_small_objects_get_a_thin_line() -> None:
+    thin = drawn(table(box(90, 90, 110, 110))).sum() / 20
+    wide = drawn(table(box(60, 60, 140, 140))).sum() / 80
+    assert wide > 1.2 * thin
+
+
+def test_the_thumbnail_stays_as_it_is_and_stands_on_top_of_the_legend() -> None:
+    thumbnail = blank()
+    picture = draw_overlay(thumbnail, table(), classes=(RED,), scale=1.0, mpp=0.5)
+    assert (thumbnail == GREY).all()
+    assert np.array_equal(picture[:200], thumbnail)
+    assert picture.shape[0] > 200
+    assert picture.shape[1:] == (200, 3)
+    assert picture.dtype == np.uint8
+
+
+def test_objects_beyond_the_thumbnail_do_no_harm() -> None:
+    assert not drawn(table(box(-900, -900, -800, -800), box(5e5, 5e5, 6e5, 6e5))).any()
+
+
+def legend(objects: gpd.GeoDataFrame, **settings: Any) -> NDArray[np.uint8]:
+    return overlay(objects, **settings)[200:]
+
+
+def holds(picture: NDArray[np.uint8], color: tuple[int, int, int]) -> bool:
+    return bool((picture == color).all(axis=2).any())
+
+
+def test_the_legend_has_every_class_and_its_count() -> None:
+    one, two = table(box(0, 0, 9, 9)), table(box(0, 0, 9, 9), box(20, 0, 29, 9))
+    assert holds(legend(table()), RED.color)
+    assert holds(legend(table()), GREEN.color)
+    assert not np.array_equal(legend(one), legend(two))
+    assert np.array_equal(legend(one), legend(table(box(70, 70, 90, 90))))
+
+
+def test_many_classes_take_more_lines() -> None:
+    many = [ModelClass(name=f"class {i}", color=(i, i, 9)) for i in range(12)]
+    strip = legend(table(), classes=many)
+    assert strip.shape[0] > legend(table()).shape[0]
+    assert all(holds(strip, item.color) for item in many)
+
+
+def test_a_name_with_an_accent_is_written_without() -> None:
+    accented, plain = (
+        legend(table(), classes=[ModelClass(name=name, color=(9, 9, 9))])
+        for name in ("n\u00e9crose", "necrose")
+    )
+    assert np.array_equal(accented, plain)
+
+
+@pytest.mark.parametrize(("scale", "mpp", "bar_px"), [(1.0, 0.5, 40), (0.1, 0.3, 33)])
+def test_the_scale_bar_is_as_long_as_it_says(scale: float, mpp: float, bar_px: int) -> None:
+    # A fifth of 200 px is 20 um, then 120 um: the bars are of 20 um and of 100 um.
+    strip = legend(table(), scale=scale, mpp=mpp, classes=())
+    assert (strip[10] == (40, 40, 40)).all(axis=1).sum() == bar_px
+
+
+@given(st.floats(1e-3, 1e7))
+def test_round_lengths(longest: float) -> None:
+    rounds = [step * 10.0**power for power in range(-4, 8) for step in (1, 2, 5)]
+    expected = max(value for value in rounds if value <= longest)
+    assert round_length_um(longest) == pytest.approx(expected)
+
+
+def test_a_png_holds_the_picture(tmp_path: Path) -> None:
+    picture = overlay(table(box(40, 60, 120, 140)))
+    write_png(tmp_path / "a.png", picture)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), picture)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]

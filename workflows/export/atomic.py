@@ -1,0 +1,60 @@
+"""Files that are whole or not there: written aside, flushed to the disk, then renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from slideloom.errors import OutputError
+
+__all__ = ["atomic_file"]
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a binary file that takes the name `path` only when the block ends without an error.
+
+    Until then it is `.NAME.part` in the same folder, so one writer at a time may use a name. A
+    block that fails leaves what was at `path` before, and no other file. What a killed process
+    left is overwritten by the next try.
+
+    Raises:
+        OutputError: The folder is missing or cannot be written to, or the disk is full.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "note.txt"
+        >>> with atomic_file(path) as file:
+        ...     _ = file.write(b"done")
+        >>> path.read_text()
+        'done'
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        try:
+            with part.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+    except OSError as error:
+        msg = (
+            f"cannot write '{path}' ({error.strerror or error}): check that the folder is there, "
+            "that you may write to it, and that the disk has room"
+        )
+        raise OutputError(msg) from error
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename in `folder` last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,164 @@
+"""The picture of a result: the slide's thumbnail, the objects' outlines, a legend and a scale."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from math import floor, log10
+from pathlib import Path
+from typing import Any
+
+import cv2
+import geopandas as gpd
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from slideloom.models.spec import ModelClass
+from slideloom.workflows.export.atomic import atomic_file
+
+__all__ = ["draw_overlay", "round_length_um", "write_png"]
+
+Picture = NDArray[np.uint8]
+
+# cv2 takes whole numbers; with 4 more bits a line lies where it should to 1/16 px.
+_SHIFT_BITS = 4
+# Objects that are smaller than this in the picture would be hidden by a wider line.
+_WIDE_LINE_FROM_PX = 24
+_INK, _PAPER = (40, 40, 40), (255, 255, 255)
+
+
+def draw_overlay(
+    thumbnail: Picture,
+    objects: gpd.GeoDataFrame,
+    *,
+    classes: Sequence[ModelClass],
+    scale: float,
+    mpp: float,
+) -> Picture:
+    """Draw objects on a thumbnail of their slide, with a legend and a scale bar below.
+
+    Outlines are one or two pixels wide, anti-aliased, in their class's colour. The legend counts
+    the objects of each class. The thumbnail stays as it is.
+
+    Args:
+        thumbnail: `(y, x, 3)` RGB, the whole slide from its origin.
+        objects: Table of objects, geometry in level-0 pixels; it may be empty.
+        classes: Drawn in this order, so the last lies on top; others are not drawn.
+        scale: Thumbnail pixels per level-0 pixel.
+        mpp: Micrometres per level-0 pixel.
+
+    Returns:
+        `(y + legend, x, 3)` RGB.
+    """
+    picture = np.ascontiguousarray(thumbnail).copy()
+    thickness = _line_px(objects, scale)
+    names = objects["class"].to_numpy()
+    geometry = objects.geometry.to_numpy()
+    for item in classes:
+        outlines = _outlines(geometry[names == item.name], scale)
+        cv2.polylines(
+            picture, outlines, True, item.color, thickness, cv2.LINE_AA, shift=_SHIFT_BITS
+        )
+    counts = [int((names == item.name).sum()) for item in classes]
+    labels = [
+        f"{_plain(item.name)}  {count:,}" for item, count in zip(classes, counts, strict=True)
+    ]
+    legend = _Legend(width=picture.shape[1], um_per_px=mpp / scale)
+    return np.concatenate([picture, legend.draw(labels, classes)])
+
+
+def write_png(path: Path, picture: Picture) -> None:
+    """Write `(y, x, 3)` RGB as PNG, atomically.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    with atomic_file(path) as file:
+        file.write(data.tobytes())
+
+
+def _line_px(objects: gpd.GeoDataFrame, scale: float) -> int:
+    sides = np.sqrt(shapely.area(objects.geometry.to_numpy())) * scale
+    return 2 if len(sides) and np.median(sides) >= _WIDE_LINE_FROM_PX else 1
+
+
+def _outlines(geometry: NDArray[Any], scale: float) -> list[NDArray[np.int32]]:
+    """Every ring, as `(n, 2)` points in cv2's fixed-point picture coordinates."""
+    rings = shapely.get_rings(geometry)
+    # To cv2 a whole number is a pixel's centre, to us it is a pixel's corner.
+    points = shapely.get_coordinates(rings) * scale - 0.5
+    fixed = np.rint(points * 2**_SHIFT_BITS).astype(np.int32)
+    ends = np.cumsum(shapely.get_num_coordinates(rings))
+    return np.split(fixed, ends[:-1]) if len(rings) else []
+
+
+def round_length_um(longest_um: float) -> float:
+    """The greatest of 1, 2 and 5 times a power of ten that is not above `longest_um`.
+
+    Examples:
+        >>> [round_length_um(um) for um in (1.0, 4.9, 730.0)]
+        [1.0, 2.0, 500.0]
+    """
+    power = 10.0 ** floor(log10(longest_um))
+    # The logarithm of a number just below a power of ten may round up to that power.
+    return next(step * power for step in (5.0, 2.0, 1.0, 0.5) if step * power <= longest_um)
+
+
+def _plain(text: str) -> str:
+    """Without accents: the font that Pillow ships has ASCII only, and draws boxes for the rest."""
+    letters = unicodedata.normalize("NFKD", text)
+    bare = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return bare.encode("ascii", "replace").decode("ascii")
+
+
+class _Legend:
+    """The strip below the picture; its text grows with the picture."""
+
+    def __init__(self, *, width: int, um_per_px: float) -> None:
+        self.width = width
+        self.unit = max(10, width // 110)
+        self.font = ImageFont.load_default(size=1.5 * self.unit)
+        bar_um = round_length_um(width * um_per_px / 5)
+        self.bar_px = round(bar_um / um_per_px)
+        self.bar_label = f"{bar_um / 1000:g} mm" if bar_um >= 1000 else f"{bar_um:g} um"
+        self.bar_room = max(self.bar_px, self._text_px(self.bar_label)) + 2 * self.unit
+
+    def draw(self, labels: Sequence[str], classes: Sequence[ModelClass]) -> Picture:
+        """`(legend, x, 3)` RGB: a swatch and a label per class, wrapped, and the scale bar."""
+        unit = self.unit
+        places = self._places(labels)
+        height = max([5 * unit, *(y + 3 * unit for _, y in places)])
+        strip = Image.new("RGB", (self.width, height), _PAPER)
+        pen = ImageDraw.Draw(strip)
+        for (x, y), label, item in zip(places, labels, classes, strict=True):
+            pen.rectangle((x, y, x + 2 * unit, y + 2 * unit), fill=item.color)
+            pen.text((x + 2.7 * unit, y + unit), label, fill=_INK, font=self.font, anchor="lm")
+        self._draw_bar(pen)
+        return np.asarray(strip)
+
+    def _draw_bar(self, pen: ImageDraw.ImageDraw) -> None:
+        middle = self.width - self.bar_room // 2
+        left = middle - self.bar_px // 2
+        pen.rectangle(
+            (left, self.unit, left + self.bar_px - 1, self.unit + self.unit // 3), fill=_INK
+        )
+        place = (middle, 1.8 * self.unit)
+        pen.text(place, self.bar_label, fill=_INK, font=self.font, anchor="ma")
+
+    def _text_px(self, text: str) -> int:
+        return round(self.font.getlength(text))
+
+    def _places(self, labels: Sequence[str]) -> list[tuple[int, int]]:
+        """Top left of each entry, in lines that end before the scale bar."""
+        places = []
+        x, y = self.unit, self.unit
+        for label in labels:
+            wide = 4 * self.unit + self._text_px(label)
+            if x > self.unit and x + wide > self.width - self.bar_room:
+                x, y = self.unit, y + 3 * self.unit
+            places.append((x, y))
+            x += wide
+        return places
