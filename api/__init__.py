@@ -1,1 +1,85 @@
-"""slideloom: whole-slide image analysis."""
+"""slideloom: whole-slide image analysis.
+
+Opens a slide, runs a network over its tiles, and weaves the tiles into one slide-level result.
+The names below load on first use, so that `import slideloom` stays quick.
+
+    import slideloom as sl
+
+    with sl.open_slide("a.svs") as slide:
+        result = sl.run_slide(slide, model="nuclei", out="out/a")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from slideloom.errors import (
+    MissingMppError,
+    ModelFolderError,
+    ModelNotFoundError,
+    OutputError,
+    RegionError,
+    RoiError,
+    SettingsError,
+    SlideFormatError,
+    SlideloomError,
+    SlideNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from slideloom.models.folder import list_models, load_model
+    from slideloom.workflows.config import RunConfig
+    from slideloom.workflows.result import SlideResult, load_result
+    from slideloom.workflows.run import run_slide
+    from slideloom.wsi import Slide, open_slide
+
+__version__ = version("slideloom")
+
+__all__ = [
+    "MissingMppError",
+    "ModelFolderError",
+    "ModelNotFoundError",
+    "OutputError",
+    "RegionError",
+    "RoiError",
+    "RunConfig",
+    "SettingsError",
+    "Slide",
+    "SlideFormatError",
+    "SlideNotFoundError",
+    "SlideResult",
+    "SlideloomError",
+    "__version__",
+    "list_models",
+    "load_model",
+    "load_result",
+    "open_slide",
+    "run_slide",
+]
+
+_HOMES = {
+    "RunConfig": "slideloom.workflows.config",
+    "Slide": "slideloom.wsi",
+    "SlideResult": "slideloom.workflows.result",
+    "list_models": "slideloom.models.folder",
+    "load_model": "slideloom.models.folder",
+    "load_result": "slideloom.workflows.result",
+    "open_slide": "slideloom.wsi",
+    "run_slide": "slideloom.workflows.run",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from where it lives."""
+    if name not in _HOMES:
+        msg = f"module 'slideloom' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

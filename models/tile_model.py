@@ -38,6 +38,7 @@ class TileModel(Protocol):
 
         For `semantic`: probabilities per class, in [0, 1]. For `instance`: what the spec's decode
         reads (`distance`: foreground probability per class, then the inner distance;
-        `labels`: one integer channel of instance ids, 0 = background).
+        `labels`: integers, instance ids with 0 = background, then where there are several classes
+        each pixel's class number, 1 for the first class).
         """
         ...

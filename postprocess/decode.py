@@ -92,7 +92,8 @@ def decode(
     Args:
         maps: `(y, x, c)`, as the model gives them. `distance`: probability per class, then the
             inner distance (0 at an object's border, 1 at its innermost point). `labels`: instance
-            ids (0 = background), and where there is a second channel the class index.
+            ids (0 = background), and where there is a second channel the class number, 1 for the
+            first class.
         name: Which decode, a key of `DECODES`.
         settings: Of that decode; what is not named keeps its default.
 
@@ -124,10 +125,10 @@ def _decode_labels(maps: NDArray[Any], values: Mapping[str, float | int]) -> Til
     values_found, inverse = np.unique(ids, return_inverse=True)
     rank = np.cumsum(values_found != 0) * (values_found != 0)
     labels, first = _in_order(rank[inverse].reshape(ids.shape).astype(np.int32))
-    class_id = maps[:, :, 1].ravel()[first] if maps.shape[2] == 2 else np.zeros(len(first))
+    numbers = maps[:, :, 1].ravel()[first] if maps.shape[2] == 2 else np.ones(len(first))
     return TileObjects(
         labels=labels,
-        class_id=class_id.astype(np.int16),
+        class_id=(numbers - 1).astype(np.int16),
         score=np.ones(len(first), np.float32),
     )
 

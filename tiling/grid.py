@@ -161,12 +161,8 @@ class RegionGrid:
         if not (0 <= index.row < self.rows and 0 <= index.col < self.cols):
             msg = f"region {index} is outside the {self.rows} x {self.cols} regions"
             raise RegionError(msg)
-        rows = range(
-            index.row * self.side, min((index.row + 1) * self.side, self.grid.rows)
-        )
-        cols = range(
-            index.col * self.side, min((index.col + 1) * self.side, self.grid.cols)
-        )
+        rows = range(index.row * self.side, min((index.row + 1) * self.side, self.grid.rows))
+        cols = range(index.col * self.side, min((index.col + 1) * self.side, self.grid.cols))
         tiles = tuple(self.grid[GridIndex(row=r, col=c)] for r in rows for c in cols)
         first, last = tiles[0], tiles[-1]
         return Region(
@@ -182,3 +178,12 @@ class RegionGrid:
         for row in range(self.rows):
             for col in range(self.cols):
                 yield self[GridIndex(row=row, col=col)]
+
+    def reaching(self, region: Region) -> Iterator[Region]:
+        """The other regions whose windows show a pixel of this region's core."""
+        reach = ceil(self.grid.halo_px / self.core_px)
+        at = region.index
+        for row in range(max(0, at.row - reach), min(self.rows, at.row + reach + 1)):
+            for col in range(max(0, at.col - reach), min(self.cols, at.col + reach + 1)):
+                if (row, col) != (at.row, at.col):
+                    yield self[GridIndex(row=row, col=col)]

@@ -1,0 +1,62 @@
+"""From masks to objects: the 4-connected areas of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slideloom.postprocess import run_loops
+from slideloom.postprocess.pixels import PixelSets
+from slideloom.postprocess.stitch import Objects
+from slideloom.wsi.geometry import Box
+
+
+def class_runs(mask: NDArray[np.bool_], *, box: Box) -> PixelSets:
+    """The pixels of one class in one region, as one set.
+
+    Args:
+        mask: `(y, x)`.
+        box: Where the mask lies.
+    """
+    return PixelSets.from_labels(mask.astype(np.int32), count=1, x0=box.x0, y0=box.y0)
+
+
+def connected_objects(parts: Iterable[PixelSets], *, class_id: int) -> Objects:
+    """The connected areas of one class over all regions.
+
+    An area that crosses the border of regions is one object: the mask is exact on both sides, so
+    what touches there is connected.
+
+    Args:
+        parts: One set per region; the regions do not overlap.
+        class_id: Of all these objects.
+
+    Returns:
+        Objects in the order of their first pixels. Their score is NaN: a mask keeps none.
+    """
+    every = PixelSets.concat(list(parts))
+    runs = every.union(np.zeros(len(every), np.int64), count=1).runs
+    number = run_loops.connect(runs)
+    order = np.argsort(number, kind="stable")
+    count = int(number.max(initial=-1)) + 1
+    offsets = np.searchsorted(number[order], np.arange(count + 1)).astype(np.int64)
+    return Objects(
+        pixels=PixelSets(offsets=offsets, runs=runs[order]),
+        class_id=np.full(count, class_id, np.int16),
+        score=np.full(count, np.nan, np.float32),
+        recombined=np.zeros(count, np.bool_),
+    )
+
+
+def concat_objects(parts: Iterable[Objects]) -> Objects:
+    """All objects of `parts`, in the order of their first pixels."""
+    every = list(parts)
+    return Objects(
+        pixels=PixelSets.concat([part.pixels for part in every]),
+        class_id=np.concatenate([part.class_id for part in every]),
+        score=np.concatenate([part.score for part in every]),
+        recombined=np.concatenate([part.recombined for part in every]),
+        conflicts=sum(part.conflicts for part in every),
+    ).sorted()

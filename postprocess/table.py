@@ -1,0 +1,174 @@
+"""The objects table and the counts table: what every export and every caller reads."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from numpy.typing import NDArray
+
+from slideloom.postprocess.outlines import trace_outlines
+from slideloom.postprocess.pixels import PixelSets
+from slideloom.postprocess.stitch import Objects
+from slideloom.wsi.geometry import Size
+
+_NAMESPACE = uuid.UUID("5b1e0a5e-6d0b-5c0e-9f5a-2f4b8f1d7c11")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """From model pixels to level-0 pixels and micrometres.
+
+    Attributes:
+        extent: Size of the slide in model pixels.
+        mpp: Micrometres per model pixel.
+        slide_mpp: Micrometres per level-0 pixel.
+    """
+
+    extent: Size
+    mpp: float
+    slide_mpp: float
+
+    @property
+    def factor(self) -> float:
+        """Level-0 pixels per model pixel."""
+        return self.mpp / self.slide_mpp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roi:
+    """A region of interest.
+
+    Attributes:
+        name: As in the counts table.
+        geometry: Polygon or MultiPolygon in level-0 pixels.
+    """
+
+    name: str
+    geometry: shapely.Geometry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedArea:
+    """An area that objects are counted in.
+
+    Attributes:
+        name: Of the ROI; empty for the whole slide.
+        area_um2: What densities and percentages refer to: the ROI, or the slide's tissue.
+        members: `(n,)` bool, the objects that belong to it.
+    """
+
+    name: str
+    area_um2: float
+    members: NDArray[np.bool_]
+
+
+def tabulate_objects(
+    objects: Objects, *, scale: Scale, class_names: Sequence[str], seed: str
+) -> gpd.GeoDataFrame:
+    """One row for each object.
+
+    Args:
+        objects: In model pixels.
+        scale: Of the model pixels.
+        class_names: By class id.
+        seed: What the ids are made from, beside each object's place: the same seed and the same
+            object give the same id.
+
+    Returns:
+        Columns `id` (UUID), `geometry` (level-0 pixels), `class`, `score`, `area_um2`,
+        `perimeter_um`, `centroid_x` and `centroid_y` (level-0 pixels), and the flags
+        `at_slide_border`,
+        `recombined` and `has_holes`. `attrs["mpp"]` holds micrometres per level-0 pixel.
+    """
+    outlines = trace_outlines(objects.pixels)
+    factor = scale.factor
+    boxes, centroids = objects.pixels.boxes, objects.pixels.centroids
+    names = np.array(list(class_names), dtype=object)
+    frame = gpd.GeoDataFrame(
+        {
+            "id": _ids(objects, seed),
+            "class": names[objects.class_id],
+            "score": objects.score,
+            "area_um2": objects.pixels.areas * scale.mpp**2,
+            "perimeter_um": outlines.perimeter_px * scale.mpp,
+            "centroid_x": centroids[:, 0] * factor,
+            "centroid_y": centroids[:, 1] * factor,
+            "at_slide_border": (boxes[:, :2] <= 0).any(axis=1)
+            | (boxes[:, 2] >= scale.extent.width)
+            | (boxes[:, 3] >= scale.extent.height),
+            "recombined": objects.recombined,
+            "has_holes": outlines.holes > 0,
+        },
+        geometry=shapely.transform(outlines.geometry, lambda xy: xy * factor),
+    )
+    frame.attrs["mpp"] = scale.slide_mpp
+    return frame
+
+
+def _ids(objects: Objects, seed: str) -> list[str]:
+    """Name-based UUIDs (RFC 9562, version 5) from the seed, the class and the first pixel."""
+    space = uuid.uuid5(_NAMESPACE, seed)
+    first = objects.pixels.first_pixels
+    return [
+        str(uuid.uuid5(space, f"{class_id}/{y}/{x}"))
+        for class_id, (y, x) in zip(objects.class_id.tolist(), first.tolist(), strict=True)
+    ]
+
+
+def roi_members(pixels: PixelSets, *, scale: Scale, rois: Sequence[Roi]) -> NDArray[np.bool_]:
+    """Which objects belong to which ROI, `(rois, n)`.
+
+    An object belongs to the ROI that holds the middle of its middle run of pixels, a point that
+    is always inside it; it may reach across the ROI's border.
+    """
+    points = pixels.inner_points * scale.factor
+    members = np.zeros((len(rois), len(pixels)), np.bool_)
+    for row, roi in zip(members, rois, strict=True):
+        shapely.prepare(roi.geometry)
+        row[:] = shapely.contains_xy(roi.geometry, points[:, 0], points[:, 1])
+    return members
+
+
+def count_objects(
+    table: gpd.GeoDataFrame,
+    *,
+    slide: str,
+    class_names: Sequence[str],
+    areas: Sequence[CountedArea],
+) -> pd.DataFrame:
+    """Counts per area and class.
+
+    Args:
+        table: Of `tabulate_objects`.
+        slide: Name of the slide.
+        class_names: Classes to list, also those without objects.
+        areas: The slide, or its ROIs.
+
+    Returns:
+        Columns `slide`, `roi`, `class`, `count`, `area_um2`, `area_percent` and
+        `density_per_mm2`, the last two relative to the area; NaN where that is 0.
+    """
+    rows = []
+    for area in areas:
+        share = 1 / area.area_um2 if area.area_um2 > 0 else np.nan
+        for class_name in class_names:
+            chosen = area.members & (table["class"] == class_name).to_numpy()
+            found = table["area_um2"].to_numpy()[chosen]
+            rows.append(
+                {
+                    "slide": slide,
+                    "roi": area.name,
+                    "class": class_name,
+                    "count": len(found),
+                    "area_um2": float(found.sum()),
+                    "area_percent": 100 * float(found.sum()) * share,
+                    "density_per_mm2": 1e6 * len(found) * share,
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,213 @@
+"""Many slides with one model: every slide is tried, and the manifest says how each went."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import pandas as pd
+
+from slideloom.errors import OutputError, SettingsError, SlideloomError, SlideNotFoundError
+from slideloom.models.tile_model import TileModel
+from slideloom.workflows.config import RunConfig
+from slideloom.workflows.export.tables import write_csv
+from slideloom.workflows.progress import BarProgress
+from slideloom.workflows.result import SlideResult
+from slideloom.workflows.run import peak_memory_mb, run_slide
+from slideloom.wsi import open_slide
+
+MANIFEST_FILE = "manifest.csv"
+COUNTS_FILE = "counts.csv"
+SUFFIXES = frozenset(
+    {
+        ".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".tif", ".tiff",
+        ".vms", ".vmu",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideOutcome:
+    """How one slide of a batch went.
+
+    Attributes:
+        slide: The slide's path.
+        error: One sentence, empty for a slide that is done.
+        trace: Python's traceback, empty for a slide that is done.
+        counts: Objects per class and ROI; None for a slide that failed.
+        seconds: Wall time.
+        peak_memory_mb: Highest memory of the process up to the slide's end.
+    """
+
+    slide: Path
+    error: str
+    trace: str
+    counts: pd.DataFrame | None
+    seconds: float
+    peak_memory_mb: float
+
+
+def find_slides(paths: Sequence[Path]) -> list[Path]:
+    """Slides named one by one, and those in folders, by their endings.
+
+    Raises:
+        SlideNotFoundError: A path names nothing.
+        SettingsError: Nothing was found, or two slides would share an output folder.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        elif path.exists():
+            found.append(path)
+        elif any(mark in str(path) for mark in "*?["):
+            matches = (
+                sorted(Path().glob(str(path)))
+                if not path.is_absolute()
+                else sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+            )
+            found += matches
+        else:
+            msg = f"there is no slide or folder '{path}': check the path"
+            raise SlideNotFoundError(msg)
+    found = list(dict.fromkeys(found))
+    _check_names(found, paths)
+    return found
+
+
+def _check_names(found: list[Path], paths: Sequence[Path]) -> None:
+    if not found:
+        asked = ", ".join(f"'{path}'" for path in paths)
+        endings = " ".join(sorted(SUFFIXES))
+        msg = f"no slides in {asked}: endings that are taken from folders are {endings}"
+        raise SettingsError(msg)
+    by_name: dict[str, Path] = {}
+    for path in found:
+        other = by_name.setdefault(path.stem, path)
+        if other is not path:
+            msg = (
+                f"slides '{other}' and '{path}' would both write to '{path.stem}': "
+                "run them into different --out folders"
+            )
+            raise SettingsError(msg)
+
+
+def run_batch(
+    slides: Sequence[Path],
+    model: TileModel,
+    *,
+    out: Path,
+    config: RunConfig,
+    mpp: float | None = None,
+) -> list[SlideOutcome]:
+    """Run a model over slides; one slide's failure does not stop the others.
+
+    Args:
+        slides: Files.
+        model: The model.
+        out: Gets one folder for each slide, `manifest.csv` and `counts.csv`.
+        config: Settings.
+        mpp: Micrometres per level-0 pixel, in place of what the files state.
+
+    Raises:
+        OutputError: `out` cannot be written to.
+    """
+    _make_folder(out)
+    outcomes = []
+    with BarProgress() as progress:
+        for path in slides:
+            progress.begin_slide(path.name)
+            outcomes.append(_run_one(path, model, out, config=config, mpp=mpp, progress=progress))
+            _write_tables(outcomes, out, model)
+    return outcomes
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".slideloom-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        msg = f"cannot write to '{out}' ({error.strerror}): choose another --out"
+        raise OutputError(msg) from error
+
+
+def _run_one(
+    path: Path,
+    model: TileModel,
+    out: Path,
+    *,
+    config: RunConfig,
+    mpp: float | None,
+    progress: BarProgress,
+) -> SlideOutcome:
+    """One slide; whatever goes wrong becomes its outcome."""
+    start = monotonic()
+    error, trace = "", ""
+    result: SlideResult | None = None
+    try:
+        with open_slide(path, mpp=mpp) as slide:
+            result = run_slide(slide, model, out=out / path.stem, config=config, progress=progress)
+    except SlideloomError as problem:
+        error, trace = str(problem), traceback.format_exc()
+    except Exception as problem:  # the boundary of a batch: the other slides go on
+        error = (
+            f"unexpected {type(problem).__name__}: {problem} (a fault of slideloom: see --debug)"
+        )
+        trace = traceback.format_exc()
+    return SlideOutcome(
+        slide=path,
+        error=error,
+        trace=trace,
+        counts=None if result is None else result.counts,
+        seconds=round(monotonic() - start, 2),
+        peak_memory_mb=peak_memory_mb(),
+    )
+
+
+def _write_tables(outcomes: Sequence[SlideOutcome], out: Path, model: TileModel) -> None:
+    """The manifest and the counts of the slides so far."""
+    names = [item.name for item in model.spec.classes]
+    rows = []
+    for outcome in outcomes:
+        row: dict[str, object] = {
+            "slide": str(outcome.slide),
+            "status": "failed" if outcome.error else "done",
+            "error": outcome.error,
+        }
+        for name in names:
+            counts = outcome.counts
+            row[name] = pd.NA if counts is None else counts["count"][counts["class"] == name].sum()
+        rows.append({**row, "seconds": outcome.seconds, "peak_memory_mb": outcome.peak_memory_mb})
+    write_csv(out / MANIFEST_FILE, pd.DataFrame(rows))
+    tables = [outcome.counts for outcome in outcomes if outcome.counts is not None]
+    if tables:
+        write_csv(out / COUNTS_FILE, pd.concat(tables, ignore_index=True))
+
+
+def print_outcomes(outcomes: Sequence[SlideOutcome], out: Path) -> int:
+    """Say how a batch went: results to standard output, faults to standard error.
+
+    Returns:
+        The exit code: 1 where a slide failed, else 0.
+    """
+    for outcome in outcomes:
+        if outcome.counts is None:
+            print(f"slideloom: {outcome.slide}: {outcome.error}", file=sys.stderr)
+        else:
+            totals = outcome.counts.groupby("class", sort=False)["count"].sum()
+            found = ", ".join(f"{count} {name}" for name, count in totals.items())
+            print(f"{outcome.slide}: {found}; see {out / outcome.slide.stem}")
+    failed = sum(outcome.counts is None for outcome in outcomes)
+    if failed:
+        print(
+            f"slideloom: {failed} of {len(outcomes)} slides failed; reasons are in "
+            f"{out / MANIFEST_FILE}",
+            file=sys.stderr,
+        )
+    return 1 if failed else 0

@@ -1,0 +1,176 @@
+"""The command line: `slideloom demo | info | run | models`.
+
+Exit codes: 0 all slides are done; 1 some slides failed, the others are done; 2 the command itself
+was wrong. A user sees one line for each fault, and Python's traceback only with `--debug`.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from pydantic import ValidationError
+
+from slideloom.errors import MissingMppError, SettingsError, SlideFormatError, SlideloomError
+
+# Imports inside commands keep `slideloom --help` and `slideloom info` free of torch.
+
+app = typer.Typer(
+    name="slideloom",
+    help="Whole-slide image analysis: tile lazily, predict, and weave the tiles into one result.",
+    epilog="--debug, anywhere on the line, shows Python's traceback of an error.",
+    add_completion=False,
+    no_args_is_help=True,
+)
+models_app = typer.Typer(no_args_is_help=True, help="The models that can be run.")
+app.add_typer(models_app, name="models")
+
+Mpp = Annotated[
+    float | None,
+    typer.Option("--mpp", help="Micrometres per level-0 pixel, in place of what the file states."),
+]
+
+
+def main() -> None:
+    """Entry point of the `slideloom` command."""
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    sys.exit(run_command(arguments, debug=len(arguments) < len(sys.argv) - 1))
+
+
+def run_command(arguments: list[str], *, debug: bool = False) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: The words after `slideloom`, without `--debug`.
+        debug: Let errors through with their traceback.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        code = app(arguments, standalone_mode=False, prog_name="slideloom")
+    except click.ClickException as error:
+        return _complain(error.format_message(), 2)
+    except click.Abort:
+        return _complain("stopped; run the same command again to go on", 130)
+    except SlideloomError as error:
+        if debug:
+            raise
+        return _complain(
+            str(error), 1 if isinstance(error, SlideFormatError | MissingMppError) else 2
+        )
+    return code if isinstance(code, int) else 0
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"slideloom: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if show_version:
+        typer.echo(version("slideloom"))
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the slide and its result.")] = Path(
+        "slideloom-demo"
+    ),
+) -> None:
+    """Make a slide with a known truth, run the built-in model on it, and compare."""
+    from slideloom.workflows.demo import run_demo
+
+    run_demo(out)
+
+
+@app.command()
+def info(
+    slide: Annotated[Path, typer.Argument(help="A slide.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    mpp: Mpp = None,
+) -> None:
+    """Print what a slide states: size, levels, mpp, reader, associated images."""
+    from slideloom.workflows.info import describe_slide, print_slide
+
+    description = describe_slide(slide, mpp=mpp)
+    if as_json:
+        typer.echo(description.model_dump_json(indent=2))
+    else:
+        print_slide(description)
+
+
+@app.command()
+def run(
+    slides: Annotated[list[Path], typer.Argument(help="Slides, folders or globs.")],
+    model: Annotated[str, typer.Option(help="A built-in model, a folder, or hf://org/name.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    mpp: Mpp = None,
+    roi: Annotated[Path | None, typer.Option(help="GeoJSON with regions of interest.")] = None,
+    tissue: Annotated[bool, typer.Option(help="Leave out tiles without tissue.")] = True,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(help="Regions in work at one time.", show_default="one per core")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Compute anew what an earlier run left.")
+    ] = False,
+    formats: Annotated[
+        str, typer.Option("--format", help="Exports beside the tables, with commas between.")
+    ] = "geojson",
+) -> int:
+    """Run a model over slides. The same command again goes on where a run stopped."""
+    from slideloom.models.folder import load_model
+    from slideloom.workflows.batch import find_slides, print_outcomes, run_batch
+
+    config = _config(
+        roi=roi,
+        tissue=tissue,
+        device=device,
+        workers=workers,
+        overwrite=overwrite,
+        formats=tuple(name.strip() for name in formats.split(",") if name.strip()),
+    )
+    found = find_slides(slides)
+    outcomes = run_batch(found, load_model(model, device=device), out=out, config=config, mpp=mpp)
+    return print_outcomes(outcomes, out)
+
+
+def _config(**chosen: Any) -> Any:  # noqa: ANN401  (fields of RunConfig)
+    """A `RunConfig` from what the user gave; the rest takes its defaults."""
+    from slideloom.workflows.config import RunConfig
+
+    try:
+        return RunConfig(**{name: value for name, value in chosen.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).replace("_", "-") if first["loc"] else "settings"
+        msg = f"--{name} cannot be {first['input']!r}: {first['msg']}"
+        raise SettingsError(msg) from error
+
+
+@models_app.command("list")
+def list_command() -> None:
+    """List the built-in models."""
+    from slideloom.models.folder import list_models
+    from slideloom.workflows.info import print_models
+
+    print_models(list_models())
+
+
+@models_app.command("show")
+def show_command(
+    name: Annotated[str, typer.Argument(help="A built-in model, a folder, or hf://org/name.")],
+) -> None:
+    """Print a model's card."""
+    from slideloom.models.folder import model_folder
+
+    typer.echo((model_folder(name) / "README.md").read_text(encoding="utf-8"))

@@ -1,0 +1,35 @@
+"""The settings of a run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class RunConfig(BaseModel):
+    """What a user can choose about a run; every field has a default that works.
+
+    Attributes:
+        roi: GeoJSON file of regions of interest, in QuPath's coordinates; None runs the
+            whole slide.
+        tissue: Whether to leave out tiles without tissue.
+        device: `auto`, `cpu` or `cuda:N`.
+        workers: Regions in work at one time; they share one network.
+        batch_size: Tiles in one forward pass.
+        region_px: Aim for the side of a region in model pixels; memory grows with its square.
+        overwrite: Compute anew what an earlier run left.
+        formats: Names of exporters, beside the tables that every result holds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    roi: Path | None = None
+    tissue: bool = True
+    device: str = "auto"
+    workers: int = Field(default_factory=lambda: max(2, min(8, os.cpu_count() or 1)), ge=1)
+    batch_size: int = Field(default=4, ge=1)
+    region_px: int = Field(default=2048, ge=1)
+    overwrite: bool = False
+    formats: tuple[str, ...] = ("geojson",)

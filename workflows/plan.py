@@ -1,0 +1,163 @@
+"""The plan of a run: which tiles of which regions have to be predicted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+import orjson
+import shapely
+from numpy.typing import NDArray
+
+from slideloom.errors import RegionError
+from slideloom.models.spec import ModelSpec
+from slideloom.postprocess.table import Roi, Scale
+from slideloom.tiling.grid import Region, RegionGrid, Tile, TileGrid
+from slideloom.tiling.tissue import TissueMask, find_tissue
+from slideloom.workflows.config import RunConfig
+from slideloom.workflows.rois import read_rois
+from slideloom.wsi import Box, Slide
+
+_NATIVE_WITHIN = 0.02
+"""A level this near to the model's mpp (relative) is used as it is, without resampling."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """All that is decided before the first pixel is predicted.
+
+    Attributes:
+        spec: The model.
+        slide_name: Name of the slide.
+        slide_mpp: Micrometres per level-0 pixel.
+        regions: The regions over the tile grid; `regions.grid.mpp` is the mpp that is read.
+        selected: `(rows, cols)` bool, the tiles to predict.
+        rois: Regions of interest; none means the whole slide.
+        tissue: The tissue mask; None where the run ignores it.
+        key: Changes whenever the result could change.
+    """
+
+    spec: ModelSpec
+    slide_name: str
+    slide_mpp: float
+    regions: RegionGrid
+    selected: NDArray[np.bool_]
+    rois: tuple[Roi, ...]
+    tissue: TissueMask | None
+    key: str
+
+    @property
+    def grid(self) -> TileGrid:
+        """The tile grid."""
+        return self.regions.grid
+
+    @property
+    def scale(self) -> Scale:
+        """From model pixels to level-0 pixels and micrometres."""
+        return Scale(extent=self.grid.extent, mpp=self.grid.mpp, slide_mpp=self.slide_mpp)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names by class id."""
+        return tuple(item.name for item in self.spec.classes)
+
+    @property
+    def tissue_um2(self) -> float:
+        """Area of the tissue; the whole slide's where the run ignores tissue."""
+        share = 1.0 if self.tissue is None else self.tissue.fraction
+        return share * self.grid.extent.width * self.grid.extent.height * self.grid.mpp**2
+
+    def tiles_of(self, region: Region) -> tuple[Tile, ...]:
+        """The tiles of a region that have to be predicted."""
+        return tuple(tile for tile in region.tiles if self.selected[tile.index.row, tile.index.col])
+
+
+def plan_run(slide: Slide, spec: ModelSpec, config: RunConfig) -> RunPlan:
+    """Lay the grid over a slide and choose its tiles.
+
+    A tile is chosen when its window meets tissue and meets a ROI, so that every chosen pixel gets
+    all its votes and every object in it is seen by all tiles that could own it.
+
+    Raises:
+        MissingMppError: The slide states no mpp.
+        RegionError: The slide is too coarse for the model.
+        RoiError: The ROI file cannot be used.
+    """
+    slide_mpp = slide.require_mpp()
+    mpp = _reading_mpp(slide, slide_mpp, spec)
+    grid = TileGrid(
+        extent=slide.size_at_mpp(mpp), core_px=spec.core_px, halo_px=spec.halo_px, mpp=mpp
+    )
+    regions = RegionGrid(grid=grid, side=max(1, round(config.region_px / grid.core_px)))
+    rois = read_rois(config.roi, slide) if config.roi else ()
+    tissue = find_tissue(slide) if config.tissue else None
+    selected = _select(grid, grid.mpp / slide_mpp, tissue=tissue, rois=rois)
+    return RunPlan(
+        spec=spec,
+        slide_name=slide.name,
+        slide_mpp=slide_mpp,
+        regions=regions,
+        selected=selected,
+        rois=rois,
+        tissue=tissue,
+        key=_key(slide, spec, regions, selected, rois),
+    )
+
+
+def _reading_mpp(slide: Slide, slide_mpp: float, spec: ModelSpec) -> float:
+    """The mpp to read at: a level's own where one is near enough, else the model's."""
+    if slide_mpp > 2 * spec.mpp:
+        msg = (
+            f"slide '{slide.name}' has {slide_mpp:g} um/px at its finest, and model "
+            f"'{spec.name}' needs {spec.mpp:g} um/px: use a slide scanned at a higher "
+            "magnification, or correct --mpp"
+        )
+        raise RegionError(msg)
+    own = [slide_mpp * level.downsample for level in slide.levels]
+    nearest = min(own, key=lambda mpp: abs(mpp - spec.mpp))
+    return nearest if abs(nearest / spec.mpp - 1) <= _NATIVE_WITHIN else spec.mpp
+
+
+def _select(
+    grid: TileGrid, factor: float, *, tissue: TissueMask | None, rois: Sequence[Roi]
+) -> NDArray[np.bool_]:
+    """The tiles whose windows meet tissue and a ROI."""
+    areas = shapely.union_all([roi.geometry for roi in rois]) if rois else None
+    if areas is not None:
+        shapely.prepare(areas)
+    selected = np.ones((grid.rows, grid.cols), np.bool_)
+    for tile in grid:
+        seen = tile.window.intersect(grid.bounds)
+        x0, y0, x1, y1 = (factor * v for v in (seen.x0, seen.y0, seen.x1, seen.y1))
+        if tissue is not None:
+            box = Box(x0=int(x0), y0=int(y0), x1=int(np.ceil(x1)), y1=int(np.ceil(y1)))
+            selected[tile.index.row, tile.index.col] &= tissue.touches(box)
+        if areas is not None:
+            selected[tile.index.row, tile.index.col] &= areas.intersects(
+                shapely.box(x0, y0, x1, y1)
+            )
+    return selected
+
+
+def _key(
+    slide: Slide,
+    spec: ModelSpec,
+    regions: RegionGrid,
+    selected: NDArray[np.bool_],
+    rois: Sequence[Roi],
+) -> str:
+    """A hash over everything that a result depends on."""
+    parts = {
+        "slideloom": version("slideloom"),
+        "slide": slide.fingerprint(),
+        "mpp": slide.require_mpp(),
+        "spec": spec.model_dump(mode="json"),
+        "grid_mpp": regions.grid.mpp,
+        "region_side": regions.side,
+        "tiles": hashlib.sha256(np.packbits(selected).tobytes()).hexdigest(),
+        "rois": [[roi.name, shapely.to_wkb(roi.geometry, hex=True)] for roi in rois],
+    }
+    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]

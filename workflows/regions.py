@@ -1,0 +1,86 @@
+"""Predict the regions of a plan as a Dask graph: read, predict, digest, keep."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from dask.delayed import delayed
+from numpy.typing import NDArray
+
+from slideloom.models.tile_model import TileBatch, TileModel
+from slideloom.tiling.grid import Region, Tile
+from slideloom.workflows.flows import TaskFlow
+from slideloom.workflows.plan import RunPlan
+from slideloom.workflows.store import RegionStore
+from slideloom.wsi import Box, Slide
+
+# One forward pass at a time in a process: the network already uses the whole device. The other
+# threads read, decode and write meanwhile.
+_FORWARD = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionJob:
+    """All that is needed to predict any region of a run.
+
+    Attributes:
+        slide: The slide, safe to read from several threads.
+        model: The model.
+        flow: What the task does with predictions.
+        plan: The plan.
+        store: Where finished regions go.
+        batch_size: Tiles in one forward pass.
+        advance: Told the number of tiles whenever some are done.
+    """
+
+    slide: Slide
+    model: TileModel
+    flow: TaskFlow
+    plan: RunPlan
+    store: RegionStore
+    batch_size: int
+    advance: Callable[[int], None]
+
+    def run(self, region: Region) -> None:
+        """Predict one region and keep its digest."""
+        arrays = self.flow.digest(region, self._predictions(region), self.plan)
+        self.store.save(region.index, arrays)
+
+    def _predictions(self, region: Region) -> Iterator[tuple[Tile, NDArray[Any]]]:
+        """The chosen tiles with their maps, 0 outside the slide."""
+        tiles = iter(self.plan.tiles_of(region))
+        grid = self.plan.grid
+        pixels: NDArray[np.uint8] | None = None
+        while batch := tuple(islice(tiles, self.batch_size)):
+            if pixels is None:
+                pixels = self.slide.read_at_mpp(region.window, mpp=grid.mpp)
+            stack = np.stack([pixels[tile.window.slices_in(region.window)] for tile in batch])
+            with _FORWARD:
+                maps = self.model.predict(
+                    TileBatch(pixels=stack, windows=tuple(tile.window for tile in batch))
+                )
+            for tile, tile_maps in zip(batch, maps, strict=True):
+                yield tile, blank_outside(tile_maps, tile.window, grid.bounds)
+            self.advance(len(batch))
+
+
+def blank_outside(maps: NDArray[Any], window: Box, bounds: Box) -> NDArray[Any]:
+    """The maps with 0 where the window reaches outside the slide, `(y, x, c)`."""
+    inside = window.intersect(bounds)
+    if inside == window:
+        return maps
+    out = np.zeros_like(maps)
+    y, x = inside.slices_in(window)
+    out[y, x] = maps[y, x]
+    return out
+
+
+def run_jobs(jobs: Iterable[Callable[[], None]], *, workers: int) -> None:
+    """Run jobs as one Dask graph on this machine's threads; the first error ends the run."""
+    tasks = [delayed(job, pure=False)() for job in jobs]
+    delayed(tasks).compute(scheduler="threads", num_workers=workers)

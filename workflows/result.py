@@ -1,0 +1,160 @@
+"""What a run leaves for one slide, in memory and as `result.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import dask.array as da
+import geopandas as gpd
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from slideloom.errors import OutputError
+from slideloom.models.spec import ModelSpec
+from slideloom.workflows.config import RunConfig
+from slideloom.wsi.labels import read_labels
+
+RECORD_FILE = "result.json"
+OBJECTS_FILE = "objects.parquet"
+COUNTS_FILE = "counts.csv"
+LABELS_FOLDER = "labels.ome.zarr"
+OVERLAY_FILE = "overlay.png"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SlideRecord(_Record):
+    """Which slide was read, and how.
+
+    Attributes:
+        path: As given to the run.
+        name: The file's name without its ending.
+        fingerprint: Of the file's content.
+        reader: That served the file.
+        width: Of level 0, in pixels.
+        height: Of level 0, in pixels.
+        mpp: Micrometres per level-0 pixel.
+        bounds_x: Level-0 pixel at which QuPath's image starts; exports subtract it.
+        bounds_y: The same downwards.
+    """
+
+    path: str
+    name: str
+    fingerprint: str
+    reader: str
+    width: int
+    height: int
+    mpp: float
+    bounds_x: int
+    bounds_y: int
+
+
+class QaRecord(_Record):
+    """Figures that tell whether to trust a result.
+
+    Attributes:
+        read_mpp: Micrometres per pixel that the model saw.
+        tiles: In the grid.
+        tiles_predicted: Of these, those with tissue and inside the ROIs.
+        tissue_percent: Of the slide's area; 100 where the run ignored tissue.
+        recombined: Objects joined from pieces of several tiles.
+        conflicts: Pairs of objects that claimed the same pixels.
+    """
+
+    read_mpp: float
+    tiles: int
+    tiles_predicted: int
+    tissue_percent: float
+    recombined: int
+    conflicts: int
+
+
+class RunRecord(_Record):
+    """The whole of `result.json`; it is written last, so that its presence means a whole result.
+
+    Attributes:
+        format: Version of this format.
+        key: Changes whenever the result could change.
+        slide: What was read.
+        model: What it was read with.
+        settings: As given by the user.
+        qa: Whether to trust it.
+        counts: Objects per class.
+        seconds: Wall time per stage.
+        peak_memory_mb: Highest memory of the process so far.
+        versions: Of slideloom and of the libraries that compute.
+    """
+
+    format: int = 1
+    key: str
+    slide: SlideRecord
+    model: ModelSpec
+    settings: RunConfig
+    qa: QaRecord
+    counts: dict[str, int]
+    seconds: dict[str, float]
+    peak_memory_mb: float
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideResult:
+    """A finished slide.
+
+    Attributes:
+        folder: Where its files are.
+        record: Provenance and QA figures.
+        objects: One row for each object; geometry in level-0 pixels, `attrs["mpp"]`.
+        counts: One row for each class, or for each ROI and class.
+    """
+
+    folder: Path
+    record: RunRecord
+    objects: gpd.GeoDataFrame
+    counts: pd.DataFrame
+
+    @property
+    def mask(self) -> da.Array:
+        """The first label image as a lazy `(y, x)` array at the model's mpp.
+
+        For instances its value `i + 1` is row `i` of `objects`; for classes that exclude each
+        other it is the number of the class; for overlapping classes see `masks`.
+        """
+        return next(iter(self.masks.values()))
+
+    @property
+    def masks(self) -> dict[str, da.Array]:
+        """All label images by name, lazy `(y, x)` arrays at the model's mpp."""
+        store = self.folder / LABELS_FOLDER
+        names = sorted(path.name for path in (store / "labels").iterdir() if path.is_dir())
+        return {name: read_labels(store, name) for name in names}
+
+
+def read_record(folder: Path) -> RunRecord:
+    """The record of a finished slide.
+
+    Raises:
+        OutputError: The folder holds no whole result.
+    """
+    try:
+        return RunRecord.model_validate_json((folder / RECORD_FILE).read_bytes())
+    except (OSError, ValidationError) as error:
+        msg = f"'{folder}' holds no finished result: run the slide first"
+        raise OutputError(msg) from error
+
+
+def load_result(folder: str | Path) -> SlideResult:
+    """Read a finished slide back.
+
+    Raises:
+        OutputError: The folder holds no whole result.
+    """
+    folder = Path(folder)
+    record = read_record(folder)
+    objects = gpd.read_parquet(folder / OBJECTS_FILE)
+    text = {"slide": str, "roi": str, "class": str}
+    counts = pd.read_csv(folder / COUNTS_FILE, dtype=text).fillna({"roi": ""})
+    return SlideResult(folder=folder, record=record, objects=objects, counts=counts)

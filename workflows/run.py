@@ -1,0 +1,298 @@
+"""One slide, from pixels to files: plan, predict, weave, measure, export."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+
+from slideloom.errors import OutputError
+from slideloom.models.folder import load_model
+from slideloom.models.tile_model import TileModel
+from slideloom.postprocess.stitch import Objects
+from slideloom.postprocess.table import CountedArea, count_objects, roi_members, tabulate_objects
+from slideloom.workflows.config import RunConfig
+from slideloom.workflows.export import ExportInput, check_formats, write_exports
+from slideloom.workflows.export.atomic import atomic_file
+from slideloom.workflows.flows import flow_for
+from slideloom.workflows.overlay import draw_overlay, write_png
+from slideloom.workflows.plan import RunPlan, plan_run
+from slideloom.workflows.progress import QuietProgress, RunProgress
+from slideloom.workflows.regions import RegionJob, run_jobs
+from slideloom.workflows.result import (
+    LABELS_FOLDER,
+    OVERLAY_FILE,
+    RECORD_FILE,
+    QaRecord,
+    RunRecord,
+    SlideRecord,
+    SlideResult,
+    load_result,
+    read_record,
+)
+from slideloom.workflows.store import RegionStore
+from slideloom.wsi import Slide, open_slide
+from slideloom.wsi.labels import create_labels, finish_labels
+
+_TABLES = ("parquet", "csv")
+_CHUNK_PX = 1024
+_OVERLAY_PX = 3000
+# QuPath is slow with more annotations than this; detections are made for numbers.
+_MANY = 1000
+_WORK_FOLDER = ".work"
+
+
+def run_slide(
+    slide: Slide | str | Path,
+    model: TileModel | str | Path,
+    *,
+    out: str | Path,
+    config: RunConfig | None = None,
+    progress: RunProgress | None = None,
+) -> SlideResult:
+    """Run a model over a slide and leave its result in a folder.
+
+    A folder that holds the same result already is read back, not computed again, unless
+    `config.overwrite`; a run that was interrupted goes on with the regions that are missing.
+
+    Args:
+        slide: An open slide, or the path of one.
+        model: A model, or what `load_model` takes.
+        out: The folder of this slide; made where missing.
+        config: Settings; None takes the defaults.
+        progress: Hears about the stages; None is silent.
+
+    Raises:
+        SlideloomError: See its subclasses in `slideloom.errors`.
+    """
+    config = config or RunConfig()
+    check_formats(config.formats)
+    if isinstance(model, str | Path):
+        model = load_model(model, device=config.device)
+    if not isinstance(slide, Slide):
+        with open_slide(slide) as opened:
+            return run_slide(opened, model, out=out, config=config, progress=progress)
+    run = _Run(
+        slide=slide, model=model, out=Path(out), config=config, progress=progress or QuietProgress()
+    )
+    return run.finished() or run.compute()
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """One slide under one model; each stage is one method."""
+
+    slide: Slide
+    model: TileModel
+    out: Path
+    config: RunConfig
+    progress: RunProgress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.plan = plan_run(self.slide, self.model.spec, self.config)
+        self.flow = flow_for(self.model.spec.task)
+
+    def finished(self) -> SlideResult | None:
+        """The result that an earlier run left, where it is this run's."""
+        if self.config.overwrite or not (self.out / RECORD_FILE).exists():
+            return None
+        record = read_record(self.out)
+        same = record.key == self.plan.key
+        return load_result(self.out) if same and self._has_formats(record) else None
+
+    def _has_formats(self, record: RunRecord) -> bool:
+        return set(self.config.formats) <= set(record.settings.formats)
+
+    def compute(self) -> SlideResult:
+        """All stages."""
+        store = self._prepare()
+        with self._stage("predict", int(self.plan.selected.sum())):
+            self._predict(store)
+        with self._stage("merge", len(self.plan.regions)):
+            objects = self._weave(store)
+        with self._stage("export", 4):
+            table, counts = self._measure(objects)
+            self._export(table, counts)
+        record = self._record(table, objects)
+        with atomic_file(self.out / RECORD_FILE) as file:
+            file.write(record.model_dump_json(indent=2).encode())
+        shutil.rmtree(self.out / _WORK_FOLDER)
+        return SlideResult(folder=self.out, record=record, objects=table, counts=counts)
+
+    @contextmanager
+    def _stage(self, name: str, steps: int) -> Iterator[None]:
+        self.progress.start(name, steps)
+        start = monotonic()
+        yield
+        self.seconds[name] = round(monotonic() - start, 3)
+
+    def _prepare(self) -> RegionStore:
+        """The work folder of this plan; what another plan left is removed."""
+        work = self.out / _WORK_FOLDER
+        try:
+            (self.out / RECORD_FILE).unlink(missing_ok=True)
+            for old in work.glob("*"):
+                if old.name != self.plan.key or self.config.overwrite:
+                    shutil.rmtree(old)
+            return RegionStore(work / self.plan.key)
+        except OSError as error:
+            msg = f"cannot write to '{self.out}' ({error.strerror}): choose another --out"
+            raise OutputError(msg) from error
+
+    def _predict(self, store: RegionStore) -> None:
+        job = RegionJob(
+            slide=self.slide,
+            model=self.model,
+            flow=self.flow,
+            plan=self.plan,
+            store=store,
+            batch_size=self.config.batch_size,
+            advance=self.progress.advance,
+        )
+        todo = []
+        for region in self.plan.regions:
+            if store.has(region.index):
+                self.progress.advance(len(self.plan.tiles_of(region)))
+            else:
+                todo.append(partial(job.run, region))
+        run_jobs(todo, workers=self.config.workers)
+
+    def _weave(self, store: RegionStore) -> Objects:
+        folder = self.out / LABELS_FOLDER
+        shutil.rmtree(folder, ignore_errors=True)
+        images = self.flow.label_images(self.model.spec)
+        arrays: tuple[Any, ...] = create_labels(
+            folder,
+            images,
+            size=self.plan.grid.extent,
+            mpp=self.plan.grid.mpp,
+            chunk_px=label_chunk_px(self.plan),
+        )
+
+        def run(jobs: Any) -> None:  # noqa: ANN401
+            run_jobs(jobs, workers=self.config.workers)
+
+        labels = {image.name: array for image, array in zip(images, arrays, strict=True)}
+        objects = self.flow.weave(self.plan, store, labels, run)
+        finish_labels(folder, threads=self.config.workers)
+        self.progress.advance(len(self.plan.regions))
+        return objects
+
+    def _measure(self, objects: Objects) -> tuple[gpd.GeoDataFrame, pd.DataFrame]:
+        plan = self.plan
+        table = tabulate_objects(
+            objects, scale=plan.scale, class_names=plan.class_names, seed=plan.key
+        )
+        counts = count_objects(
+            table,
+            slide=self.slide.name,
+            class_names=plan.class_names,
+            areas=counted_areas(objects, plan),
+        )
+        self.progress.advance(1)
+        return table, counts
+
+    def _export(self, table: gpd.GeoDataFrame, counts: pd.DataFrame) -> None:
+        data = ExportInput(
+            objects=table,
+            counts=counts,
+            classes=self.model.spec.classes,
+            object_type=self.flow.object_type if len(table) <= _MANY else "detection",
+            offset=self.slide.bounds_offset,
+        )
+        write_exports(self.out, data, formats=dict.fromkeys((*_TABLES, *self.config.formats)))
+        self.progress.advance(2)
+        thumbnail = self.slide.thumbnail(_OVERLAY_PX)
+        picture = draw_overlay(
+            thumbnail,
+            table,
+            classes=self.model.spec.classes,
+            scale=thumbnail.shape[1] / self.slide.size.width,
+            mpp=self.plan.slide_mpp,
+        )
+        write_png(self.out / OVERLAY_FILE, picture)
+        self.progress.advance(1)
+
+    def _record(self, table: gpd.GeoDataFrame, objects: Objects) -> RunRecord:
+        plan, slide = self.plan, self.slide
+        per_class = table["class"].value_counts()
+        share = 1.0 if plan.tissue is None else plan.tissue.fraction
+        return RunRecord(
+            key=plan.key,
+            slide=SlideRecord(
+                path=str(slide.path),
+                name=slide.name,
+                fingerprint=slide.fingerprint(),
+                reader=slide.reader_name,
+                width=slide.size.width,
+                height=slide.size.height,
+                mpp=plan.slide_mpp,
+                bounds_x=int(slide.bounds_offset.x),
+                bounds_y=int(slide.bounds_offset.y),
+            ),
+            model=self.model.spec,
+            settings=self.config,
+            qa=QaRecord(
+                read_mpp=plan.grid.mpp,
+                tiles=len(plan.grid),
+                tiles_predicted=int(plan.selected.sum()),
+                tissue_percent=round(100 * share, 2),
+                recombined=int(objects.recombined.sum()),
+                conflicts=objects.conflicts,
+            ),
+            counts={name: int(per_class.get(name, 0)) for name in plan.class_names},
+            seconds=self.seconds,
+            peak_memory_mb=peak_memory_mb(),
+            versions={name: version(name) for name in ("slideloom", "torch", "numpy", "dask")},
+        )
+
+
+def label_chunk_px(plan: RunPlan) -> int:
+    """The side of a label chunk: a whole part of a region, near 1024 pixels where that is possible.
+
+    Regions are written side by side, so no two may share a chunk.
+    """
+    side = plan.regions.side
+    fitting = [
+        k for k in range(1, side + 1) if side % k == 0 and k * plan.grid.core_px <= _CHUNK_PX
+    ]
+    return max(fitting, default=1) * plan.grid.core_px
+
+
+def counted_areas(objects: Objects, plan: RunPlan) -> list[CountedArea]:
+    """The areas that objects are counted in: the ROIs, or else the whole slide."""
+    if not plan.rois:
+        everything = np.ones(len(objects), np.bool_)
+        return [CountedArea(name="", area_um2=plan.tissue_um2, members=everything)]
+    members = roi_members(objects.pixels, scale=plan.scale, rois=plan.rois)
+    return [
+        CountedArea(
+            name=roi.name,
+            area_um2=float(shapely.area(roi.geometry)) * plan.slide_mpp**2,
+            members=chosen,
+        )
+        for roi, chosen in zip(plan.rois, members, strict=True)
+    ]
+
+
+def peak_memory_mb() -> float:
+    """Highest resident memory of this process so far, in MB; NaN where the system does not tell."""
+    if sys.platform == "win32":
+        return float("nan")
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)

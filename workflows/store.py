@@ -1,0 +1,48 @@
+"""Finished regions on disk: each is written whole or not at all, so that a run can be resumed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slideloom.tiling.grid import GridIndex
+from slideloom.workflows.export.atomic import atomic_file
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+class RegionStore:
+    """A folder with one file for each finished region.
+
+    Args:
+        folder: Made where missing; it belongs to one plan and should carry its key in its name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _file(self, index: GridIndex) -> Path:
+        return self._folder / f"region-{index.row}-{index.col}.npz"
+
+    def has(self, index: GridIndex) -> bool:
+        """Whether the region is finished."""
+        return self._file(index).exists()
+
+    def save(self, index: GridIndex, arrays: Arrays) -> None:
+        """Mark the region as finished, with what it leaves."""
+        with atomic_file(self._file(index)) as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    def load(self, index: GridIndex) -> Arrays:
+        """What `save` was given."""
+        with np.load(self._file(index), allow_pickle=False) as file:
+            return cast("Arrays", dict(file))
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
