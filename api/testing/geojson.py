@@ -68,6 +68,17 @@ def validate_geojson(path: Path) -> GeojsonSummary:
     Raises:
         GeojsonFault: The first rule that is broken, and where; it is an `AssertionError`.
         OSError: The file cannot be read.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "objects.geojson"
+        ...     _ = path.write_text('[{"type": "Feature", "id": "nucleus 1"}]')
+        ...     try:
+        ...         validate_geojson(path)
+        ...     except GeojsonFault as fault:
+        ...         fault.rule, fault.feature
+        ('uuid', 0)
     """
     text = _text(path)
     features = _features(_parse(text), text)

@@ -58,6 +58,17 @@ class PerfectTileModel:
 
     Raises:
         SettingsError: The spec's mpp or classes are not the scene's, or its task has no masks.
+
+    Example:
+        >>> from slideloom.testing import make_scene
+        >>> from slideloom.wsi.geometry import Size
+        >>> scene = make_scene(size=Size(width=600, height=400), mpp=0.25, seed=7)
+        >>> spec = perfect_spec(scene, task="instance", tile_px=256, halo_px=32)
+        >>> model = PerfectTileModel(scene, spec=spec)
+        >>> window = Box(x0=-32, y0=-32, x1=224, y1=224)
+        >>> pixels = np.zeros((1, 256, 256, 3), dtype=np.uint8)
+        >>> model.predict(TileBatch(pixels=pixels, windows=(window,))).shape
+        (1, 256, 256, 2)
     """
 
     def __init__(self, scene: Scene, *, spec: ModelSpec) -> None:

@@ -31,6 +31,13 @@ def render_scene(scene: Scene, *, box: Box | None = None) -> NDArray[np.uint8]:
         scene: What to draw; `scene.seed` also sets stain strength and hue.
         box: Part of the slide to draw, None for all. Pixels do not depend on the box; outside
             the slide is empty glass.
+
+    Example:
+        >>> from slideloom.testing import make_scene
+        >>> from slideloom.wsi.geometry import Size
+        >>> scene = make_scene(size=Size(width=600, height=400), mpp=0.25, seed=7)
+        >>> render_scene(scene, box=Box(x0=100, y0=50, x1=164, y1=82)).shape
+        (32, 64, 3)
     """
     box = Box.of_size(scene.size) if box is None else box
     painter = _painter(scene)

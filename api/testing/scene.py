@@ -121,6 +121,11 @@ def make_scene(
     Raises:
         SettingsError: The slide is empty, a number is out of its range, or the large objects find
             no room.
+
+    Example:
+        >>> scene = make_scene(size=Size(width=600, height=400), mpp=0.25, seed=7)
+        >>> scene.labels.shape, bool(scene.labels.max() == len(scene))
+        ((400, 600), True)
     """
     if size.width < 1 or size.height < 1 or not (mpp > 0 and large_object_um > 0):
         msg = (

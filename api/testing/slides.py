@@ -89,6 +89,14 @@ def make_slide(
 
     Raises:
         SettingsError: As `make_scene`.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "tissue.tif"
+        ...     scene = make_slide(path, size=Size(width=600, height=400), mpp=0.25, seed=7)
+        ...     path.stat().st_size > 0
+        True
     """
     scene = make_scene(size=size, mpp=mpp, seed=seed, large_objects=large_objects)
     write_slide(path, render_scene(scene), mpp=mpp, quality=None if lossless else 85)
