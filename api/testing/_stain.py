@@ -31,6 +31,7 @@ class Stain:
         rim: Extra haematoxylin at the nuclear membrane.
         nucleoli: Inside tumour nuclei.
         blood: Red blood cells.
+        blur_um: Of the optics.
         vectors: `(3, 3)`, optical density of a unit of haematoxylin, eosin and blood in R, G, B.
     """
 
@@ -39,14 +40,17 @@ class Stain:
     rim: NDArray[np.float32]
     nucleoli: Discs
     blood: Discs
+    blur_um: float
     vectors: NDArray[np.float32]
 
 
-VECTORS = np.array([[0.60, 0.73, 0.36], [0.17, 0.74, 0.44], [0.14, 1.05, 0.80]])
+MOST_BLUR_UM = 0.34
+
+VECTORS = np.array([[0.59, 0.80, 0.43], [0.19, 0.76, 0.40], [0.14, 1.05, 0.80]])
 
 BY_LOOK = {
-    "haematoxylin": np.array([1.55, 0.72, 1.05, 0.0]),
-    "spread": np.array([0.20, 0.16, 0.22, 0.0]),
+    "haematoxylin": np.array([1.62, 0.86, 1.15, 0.0]),
+    "spread": np.array([0.24, 0.20, 0.25, 0.0]),
     "clumping": np.array([0.26, 0.34, 0.20, 0.0]),
     "rim": np.array([0.15, 0.42, 0.15, 0.0]),
 }
@@ -61,13 +65,14 @@ def draw_stain(rng: np.random.Generator, scene: Scene) -> Stain:
     haematoxylin = BY_LOOK["haematoxylin"][scene.look] + spread
     clumping = BY_LOOK["clumping"][scene.look] * rng.uniform(0.6, 1.4, n)
     rim = BY_LOOK["rim"][scene.look] * rng.uniform(0.5, 1.5, n)
-    vectors = VECTORS * rng.normal(1, 0.06, (3, 3)) * rng.uniform(0.88, 1.15, (3, 1))
+    vectors = VECTORS * rng.normal(1, 0.06, (3, 3)) * rng.uniform(0.82, 1.18, (3, 1))
     return Stain(
         haematoxylin=np.concatenate([none, haematoxylin]).astype(np.float32),
         clumping=np.concatenate([none, clumping]).astype(np.float32),
         rim=np.concatenate([none, rim]).astype(np.float32),
         nucleoli=_nucleoli(rng, scene),
         blood=_blood(rng, scene),
+        blur_um=float(rng.uniform(0.17, MOST_BLUR_UM)),
         vectors=vectors.astype(np.float32),
     )
 

@@ -91,7 +91,7 @@ def amounts(painter: Painter, box: Box) -> Amounts:
     bare = 1 - np.clip(blood, 0, 1)
     return Amounts(
         haematoxylin=np.where(inside, np.maximum(nuclear, 0.2), tissue.haematoxylin * bare),
-        eosin=np.where(inside, 0.25 + 0.3 * nucleoli, tissue.eosin * bare),
+        eosin=np.where(inside, 0.30 + 0.3 * nucleoli, tissue.eosin * bare),
         blood=blood.astype(np.float32),
     )
 
@@ -184,7 +184,7 @@ def _cytoplasm(textures: Textures, objects: _Objects) -> tuple[Plane, Plane]:
         textures.broad.at(box, shift=77),
     )
     membrane = 1.6 * _soft(objects.border.astype(np.float32), 1.2)
-    haematoxylin = 0.24 + 0.03 * grain + 0.04 * mid + 0.06 * broad
+    haematoxylin = 0.30 + 0.03 * grain + 0.04 * mid + 0.06 * broad
     eosin = 0.42 + 0.05 * grain + 0.07 * mid + 0.08 * broad + 0.3 * membrane
     return haematoxylin, eosin
 
@@ -202,7 +202,7 @@ def _fibres(painter: Painter, box: Box) -> tuple[Plane, Plane]:
     thin = _across(textures.thin, place)
     cleft = _share(thick + 0.35 * thin + 0.3 * mid - 1.25, softness_um=0.12)
     eosin = (0.62 - 0.17 * thick + 0.15 * thin + 0.05 * grain + 0.05 * mid) * (1 - 0.92 * cleft)
-    haematoxylin = (0.09 + 0.02 * mid + 0.03 * broad) * (1 - cleft)
+    haematoxylin = (0.14 + 0.02 * mid + 0.04 * broad) * (1 - cleft)
     return haematoxylin, eosin
 
 
@@ -210,7 +210,7 @@ def _loose(textures: Textures, objects: _Objects) -> tuple[Plane, Plane]:
     """Haematoxylin and eosin between lymphocytes: thin cytoplasm and clear gaps."""
     mid = textures.mid.at(objects.box, shift=83)
     filled = 1 - 0.85 * _share(objects.away_um - 1.6 - 0.9 * mid, softness_um=0.35)
-    return (0.22 + 0.04 * mid) * filled, (0.34 + 0.06 * mid) * filled
+    return (0.27 + 0.04 * mid) * filled, (0.34 + 0.06 * mid) * filled
 
 
 def _gland(textures: Textures, objects: _Objects) -> tuple[Plane, Plane]:

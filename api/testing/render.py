@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from slideloom.testing._stain import draw_stain
+from slideloom.testing._stain import MOST_BLUR_UM, draw_stain
 from slideloom.testing._tissue import REACH_UM, Painter, Textures, amounts
 from slideloom.testing.scene import Scene
 from slideloom.wsi.geometry import Box
@@ -16,7 +16,6 @@ from slideloom.wsi.geometry import Box
 BLOCK_PX = 512
 """Pictures are made in blocks of this fixed grid, so that a pixel never depends on the box."""
 
-OPTICS_UM = 0.2
 SENSOR_NOISE = 2.0
 GLASS = np.array([243.0, 241.0, 243.0], dtype=np.float32)
 
@@ -59,7 +58,7 @@ def _painter(scene: Scene) -> Painter:
 
 
 def _margin_px(mpp: float) -> int:
-    return ceil((REACH_UM + 3 * OPTICS_UM) / mpp) + 4
+    return ceil((REACH_UM + 3 * MOST_BLUR_UM) / mpp) + 4
 
 
 def _block(painter: Painter, box: Box) -> NDArray[np.uint8]:
@@ -67,8 +66,10 @@ def _block(painter: Painter, box: Box) -> NDArray[np.uint8]:
     mpp = painter.scene.mpp
     wide = box.grow(_margin_px(mpp))
     stained = amounts(painter, wide)
+    # Below a third of a pixel OpenCV's kernel would be a single 1.
+    blur_px = max(painter.stain.blur_um / mpp, 0.3)
     planes = [
-        cv2.GaussianBlur(plane, (0, 0), max(OPTICS_UM / mpp, 0.3))[box.slices_in(wide)]
+        cv2.GaussianBlur(plane, (0, 0), blur_px)[box.slices_in(wide)]
         for plane in (stained.haematoxylin, stained.eosin, stained.blood)
     ]
     light = np.exp(-np.stack(planes, axis=-1) @ painter.stain.vectors) * GLASS
