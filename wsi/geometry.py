@@ -26,6 +26,14 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A place in whole pixels, counted from the origin."""
+
+    x: int
+    y: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
     """A half-open rectangle of whole pixels: `x0 <= x < x1`, `y0 <= y < y1`.
 
