@@ -1,0 +1,140 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from slideloom.errors import SettingsError, SlideFormatError, SlideNotFoundError
+from slideloom.wsi import Box, open_slide
+
+WriteTiff = Callable[..., Path]
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(SlideNotFoundError, match=r"no slide at '.*gone\.svs': check the path"):
+        open_slide(tmp_path / "gone.svs")
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(SlideFormatError, match="is a folder, not a slide"):
+        open_slide(tmp_path)
+
+
+def test_an_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.svs"
+    path.touch()
+    with pytest.raises(SlideFormatError, match=r"'a\.svs' is empty \(0 bytes\)"):
+        open_slide(path)
+
+
+@pytest.mark.parametrize("content", [b"x", b"II*\0", b"this is no slide " * 99])
+def test_a_text_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.svs"
+    path.write_bytes(content)
+    with pytest.raises(SlideFormatError, match=r"'a\.svs' is not a slide that slideloom opens"):
+        open_slide(path)
+
+
+def test_a_png(tmp_path: Path) -> None:
+    png = cv2.imencode(".png", np.zeros((9, 9, 3), dtype=np.uint8))[1].tobytes()
+    (tmp_path / "a.svs").write_bytes(png)
+    with pytest.raises(SlideFormatError, match="is not a slide that slideloom opens"):
+        open_slide(tmp_path / "a.svs")
+
+
+def test_an_unknown_reader(write_tiff: WriteTiff) -> None:
+    with pytest.raises(
+        SettingsError, match=r"no reader 'bioformats': choose one of tiff, openslid"
+    ):
+        open_slide(write_tiff(), reader="bioformats")
+
+
+def test_a_reader_by_name(write_tiff: WriteTiff) -> None:
+    with open_slide(write_tiff(), reader="openslide") as slide:
+        assert slide.reader_name == "openslide"
+    with pytest.raises(SlideFormatError, match="strips"):
+        open_slide(write_tiff(tile=None), reader="tiff")
+
+
+def test_a_tiff_that_no_reader_serves_says_why(write_tiff: WriteTiff) -> None:
+    with pytest.raises(SlideFormatError, match=r"in strips, not in tiles.*OpenSlide knows no form"):
+        open_slide(write_tiff(tile=None))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "options", "reason"),
+    [
+        ((99, 99, 3), np.uint16, {}, "3 x uint16, not of 8-bit RGB"),
+        ((99, 99), np.uint8, {"photometric": "minisblack"}, "1 x uint8, not of 8-bit RGB"),
+        ((3, 99, 99), np.uint8, {"planarconfig": "separate"}, "3 x uint8"),
+        ((99, 99, 4), np.uint8, {"extrasamples": ["unassalpha"]}, "4 x uint8"),
+    ],
+)
+def test_what_the_fast_reader_does_not_serve_goes_to_openslide(
+    tmp_path: Path, shape: tuple[int, ...], dtype: type, options: dict[str, Any], reason: str
+) -> None:
+    path = tmp_path / "a.tif"
+    settings: dict[str, Any] = {"photometric": "rgb", "tile": (32, 32)} | options
+    tifffile.imwrite(path, np.zeros(shape, dtype), **settings)
+    with open_slide(path) as slide:
+        assert slide.reader_name == "openslide"
+    with pytest.raises(SlideFormatError, match=reason):
+        open_slide(path, reader="tiff")
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"compression": "jpeg"}])
+def test_a_truncated_tiff(
+    write_pyramid: WriteTiff, tmp_path: Path, share: float, options: dict[str, Any]
+) -> None:
+    data = write_pyramid().read_bytes()
+    path = tmp_path / "cut.svs"
+    path.write_bytes(data[: max(16, int(share * len(data)))])
+    with pytest.raises(SlideFormatError, match=r"'cut\.svs'.*damaged or incomplete"):
+        open_slide(path)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    "name", ["CMU-1-Small-Region.svs", "tcga-cr-7395-01a-01-ts1.svs", "test3-DAPI-2-387.ndpi"]
+)
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
+def test_a_truncated_real_slide(data_dir: Path, tmp_path: Path, name: str, share: float) -> None:
+    data = (data_dir / "slides" / name).read_bytes()
+    path = tmp_path / name
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(SlideFormatError, match="damaged or incomplete"):
+        open_slide(path)
+
+
+def test_a_damaged_tile_is_named(write_tiff: WriteTiff, tmp_path: Path) -> None:
+    path = write_tiff(compression="zstd")
+    with tifffile.TiffFile(path) as tif:
+        start = tif.pages.first.dataoffsets[6]
+    data = bytearray(path.read_bytes())
+    data[start : start + 8] = b"\0" * 8
+    path.write_bytes(data)
+    with open_slide(path) as slide:
+        assert slide.read(Box(x0=0, y0=0, x1=64, y1=64)).shape == (64, 64, 3)
+        with pytest.raises(SlideFormatError, match="damaged at level 0, tile row 1, col 1"):
+            slide.read(Box(x0=100, y0=100, x1=110, y1=110))
+
+
+def test_overwritten_tags_are_damage_and_nothing_else(write_tiff: WriteTiff) -> None:
+    path = write_tiff(compression="jpeg")
+    with tifffile.TiffFile(path) as tif:
+        start = tif.pages.first.offset
+    clean, damaged = path.read_bytes(), 0
+    for place in range(start, start + 180):
+        data = bytearray(clean)
+        data[place] ^= 0x55
+        path.write_bytes(data)
+        try:
+            with open_slide(path) as slide:
+                slide.thumbnail(50)
+        except SlideFormatError:
+            damaged += 1
+    assert 40 < damaged < 180
