@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from slideloom.errors import SettingsError
 from slideloom.testing import Scene, make_scene
-from slideloom.testing._shapes import Look
+from slideloom.testing._placing import add_nuclei
+from slideloom.testing._shapes import Candidates, Look
 from slideloom.wsi.geometry import Box, Size
 
 MPP = 0.25
@@ -92,6 +93,21 @@ def test_some_nuclei_touch_and_some_glass_is_empty(scene: Scene) -> None:
     assert pairs.shape[1] > 10
     away = ndimage.distance_transform_edt(scene.labels == 0)
     assert away.max() * MPP > 15
+
+
+def test_a_later_nucleus_never_takes_pixels_of_an_earlier_one() -> None:
+    rng = np.random.default_rng(3)
+    crowd = Candidates(
+        xy_um=rng.uniform(0, 60, (6000, 2)),
+        angle=rng.uniform(0, 6, 6000),
+        look=rng.integers(0, 3, 6000).astype(np.uint8),
+    )
+    few, many = np.zeros((2, 240, 240), dtype=np.int32)
+    for labels, target in ((few, 30), (many, 6000)):
+        add_nuclei(np.random.default_rng(1), labels, nuclei=crowd, mpp=MPP, target=target)
+    assert few.max() == 30
+    assert many.max() > 60
+    assert np.array_equal(np.where(many > 30, 0, many), few)
 
 
 def holes_in(mask: NDArray[np.bool_]) -> int:
