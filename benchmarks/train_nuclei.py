@@ -28,9 +28,10 @@ from benchmarks.train_nuclei_data import (
 from slideloom.models.architectures import build_network
 from slideloom.models.folder import save_model
 from slideloom.models.spec import Architecture, Decode, ModelClass, ModelSpec, Normalisation
+from slideloom.models.weights import read_network, read_spec
 
-BATCH = 12
-PEAK_RATE = 3e-3
+BATCH = 8
+PEAK_RATE = 2e-3
 EMA_DECAY = 0.998
 SAVE_EVERY = 1000
 
@@ -70,7 +71,7 @@ def training_mix(data: Path) -> Mix:
             tuple(seen),
             tuple(synthetic(SYNTHETIC_TRAIN_SEEDS)),
         ),
-        shares=(0.48, 0.32, 0.12),
+        shares=(0.46, 0.27, 0.17),
     )
 
 
@@ -142,10 +143,19 @@ class Average:
                 mean.copy_(now)
 
 
-def train(data: Path, out: Path, *, steps: int, seed: int) -> None:
-    """Train from random weights and save the model folder, now and then and at the end."""
+def train(data: Path, out: Path, *, steps: int, seed: int, start: Path | None) -> None:
+    """Train and save the model folder, now and then and at the end.
+
+    Args:
+        data: The shared data.
+        out: Model folder to write; a card in it is kept.
+        steps: Batches to train on.
+        seed: Of the first weights and of the crops.
+        start: Model folder whose weights to start from; None for random weights.
+    """
     torch.manual_seed(seed)
-    network = build_network(SPEC).to(memory_format=torch.channels_last).train()
+    network = build_network(SPEC) if start is None else read_network(read_spec(start), start)
+    network = network.to(memory_format=torch.channels_last).train()
     average = Average(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -160,7 +170,7 @@ def train(data: Path, out: Path, *, steps: int, seed: int) -> None:
     )
     mean = torch.tensor(SPEC.normalisation.mean).view(1, 3, 1, 1)
     std = torch.tensor(SPEC.normalisation.std).view(1, 3, 1, 1)
-    start, shown = time.monotonic(), 0.0
+    began, shown = time.monotonic(), 0.0
     for step, (rgb, targets) in zip(range(1, steps + 1), crops, strict=False):
         pixels = ((rgb.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
@@ -174,7 +184,7 @@ def train(data: Path, out: Path, *, steps: int, seed: int) -> None:
         average.update(network)
         shown += (loss.item() - shown) * max(0.02, 1 / step)
         if step % 100 == 0:
-            print(f"step {step} loss {shown:.4f} {time.monotonic() - start:.0f} s", flush=True)
+            print(f"step {step} loss {shown:.4f} {time.monotonic() - began:.0f} s", flush=True)
         if step % SAVE_EVERY == 0 or step == steps:
             save_model(out, SPEC, average.network, card=_card(out), dtype=torch.float16)
 
@@ -191,8 +201,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("models/builtin/nuclei"))
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="model folder to start from")
+    parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
-    train(given.data, given.out, steps=given.steps, seed=given.seed)
+    torch.set_num_threads(given.threads)
+    train(given.data, given.out, steps=given.steps, seed=given.seed, start=given.start)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,8 @@ def random_crop(rng: Rng, picture: Picture) -> Crop:
         density = _restain(rng, density)
     if rng.random() < 0.08:
         density = _add_blood(rng, density, inside)
+    if rng.random() < 0.05:
+        density = _add_ink(rng, density, inside)
     rgb = _optics(rng, 255 * np.exp(-density))
     if rng.random() < 0.03:
         inside, distance = _add_pen(rng, rgb, inside, distance)
@@ -74,9 +76,13 @@ def empty_crop(rng: Rng) -> Crop:
     density = np.abs(rng.normal(0.03, 0.03, 3)).astype(np.float32) + np.zeros((1, 1, 3), np.float32)
     density = density + nothing[..., None]
     if kind > 0.25:
-        density = density + _pink(rng)[..., None] * _vector(rng, TISSUE, 0.1)
+        blue = np.float32(rng.uniform(0, 0.6) * (rng.random() < 0.4))
+        stain = blue * HAEMATOXYLIN + (1 - blue) * TISSUE
+        density = density + _pink(rng)[..., None] * _vector(rng, stain, 0.1)
     if kind > 0.6:
         density = _add_blood(rng, density, nothing)
+    if rng.random() < 0.3:
+        density = _add_ink(rng, density, nothing)
     rgb = _optics(rng, 255 * np.exp(-density))
     if rng.random() < 0.15:
         _add_pen(rng, rgb, nothing, nothing)
@@ -186,6 +192,16 @@ def _add_blood(rng: Rng, density: Rgb, inside: Plane) -> Rgb:
     amount = cv2.GaussianBlur(discs, (0, 0), 0.8).astype(np.float32) / 255 * (1 - inside)
     red = _vector(rng, np.array([0.12, 0.8, 0.6], np.float32), 0.12)
     return _plane(density + (amount * rng.uniform(0.5, 1.5))[..., None] * red)
+
+
+def _add_ink(rng: Rng, density: Rgb, inside: Plane) -> Rgb:
+    """Grains of surgical ink, in patches, anywhere but on nuclei."""
+    patch = _noise(rng, rng.uniform(15, 60)) - rng.uniform(0, 1)
+    grain = _noise(rng, rng.uniform(1.5, 4)) + 0.5 * _noise(rng, 1)
+    amount = np.clip(2 * patch, 0, 1) * np.clip(grain + rng.uniform(-0.5, 1), 0, 1.5) * (1 - inside)
+    colours = ((1.0, 0.35, 0.45), (1.0, 0.6, 0.2), (0.6, 0.6, 0.6), (0.3, 0.8, 1.0))
+    colour = np.array(colours[int(rng.integers(len(colours)))], np.float32)
+    return _plane(density + (amount * rng.uniform(0.4, 1.6))[..., None] * _vector(rng, colour, 0.1))
 
 
 def _add_pen(rng: Rng, rgb: Rgb, inside: Plane, distance: Plane) -> tuple[Plane, Plane]:

@@ -85,8 +85,9 @@ def _download(repository: str) -> Path:
         files = [SPEC_FILE, WEIGHTS_FILE, CARD_FILE]
         return Path(snapshot_download(repository, allow_patterns=files))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        reason = " ".join(str(error).split())
         msg = (
-            f"model {HUB_PREFIX}{repository} cannot be downloaded ({error}): "
+            f"model {HUB_PREFIX}{repository} cannot be downloaded ({reason}): "
             "check the name and the connection, or give a model folder"
         )
         raise ModelNotFoundError(msg) from error

@@ -171,7 +171,9 @@ def _split(mask: Mask, distance: NDArray[np.float32], settings: DistanceSettings
     at = np.flatnonzero(seeds)
     owner = np.zeros(int(seeds.max()) + 1, np.int32)
     owner[seeds.ravel()[at]] = components.ravel()[at]
-    seeds_in = np.bincount(owner[1:], minlength=count)
+    seeds_in = np.bincount(owner, minlength=count)
+    # Numbers of seeds that were split further own no pixel; they all fall on the background.
+    seeds_in[0] = 0
     several = seeds_in[components] > 1
     if not several.any():
         return components
