@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -25,13 +24,23 @@ from benchmarks.train_nuclei_data import (
     split_dsb,
     synthetic,
 )
+from benchmarks.train_nuclei_evaluate import (
+    by_baseline,
+    by_model,
+    choose_settings,
+    held_out_sets,
+    spec_scores,
+    table,
+)
 from slideloom.models.architectures import build_network
-from slideloom.models.folder import save_model
+from slideloom.models.folder import load_model, save_model
+from slideloom.models.network import NetworkModel
 from slideloom.models.spec import Architecture, Decode, ModelClass, ModelSpec, Normalisation
 from slideloom.models.weights import read_network, read_spec
 
 BATCH = 8
 PEAK_RATE = 2e-3
+RESTART_RATE = 1e-3
 EMA_DECAY = 0.998
 SAVE_EVERY = 1000
 
@@ -54,32 +63,24 @@ SPEC = ModelSpec(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mix:
-    """Where training crops come from: pictures, and each source's share."""
-
-    sources: tuple[tuple[Picture, ...], ...]
-    shares: tuple[float, ...]
+SHARES = {"NuCLS train": 0.46, "DSB train": 0.27, "made slides": 0.17}
+"""How much of the crops comes from each training set; the rest shows no nuclei."""
 
 
-def training_mix(data: Path) -> Mix:
-    """The training images; what is left of the shares are crops without nuclei."""
-    seen, _ = split_dsb(dsb(data))
-    return Mix(
-        sources=(
-            tuple(nucls(data, "train")),
-            tuple(seen),
-            tuple(synthetic(SYNTHETIC_TRAIN_SEEDS)),
-        ),
-        shares=(0.46, 0.27, 0.17),
-    )
+def training_sets(data: Path) -> dict[str, list[Picture]]:
+    """The training images by name of their set."""
+    return {
+        "NuCLS train": nucls(data, "train"),
+        "DSB train": split_dsb(dsb(data))[0],
+        "made slides": synthetic(SYNTHETIC_TRAIN_SEEDS),
+    }
 
 
 class Crops(IterableDataset[tuple[Tensor, Tensor]]):
     """Endless random crops as `(rgb (3, y, x) uint8, targets (3, y, x) float32)`."""
 
-    def __init__(self, mix: Mix, seed: int) -> None:
-        self._mix = mix
+    def __init__(self, sets: dict[str, list[Picture]], seed: int) -> None:
+        self._sets = sets
         self._seed = seed
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -91,7 +92,8 @@ class Crops(IterableDataset[tuple[Tensor, Tensor]]):
 
     def _draw(self, rng: np.random.Generator) -> Crop:
         chance = rng.random()
-        for pictures, share in zip(self._mix.sources, self._mix.shares, strict=True):
+        for name, pictures in self._sets.items():
+            share = SHARES[name]
             if chance < share:
                 return random_crop(rng, pictures[int(rng.integers(len(pictures)))])
             chance -= share
@@ -157,12 +159,13 @@ def train(data: Path, out: Path, *, steps: int, seed: int, start: Path | None) -
     network = build_network(SPEC) if start is None else read_network(read_spec(start), start)
     network = network.to(memory_format=torch.channels_last).train()
     average = Average(network)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.02)
+    rate = PEAK_RATE if start is None else RESTART_RATE
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, PEAK_RATE, total_steps=steps, pct_start=0.1
+        optimiser, rate, total_steps=steps, pct_start=0.1
     )
     crops = DataLoader(
-        Crops(training_mix(data), seed),
+        Crops(training_sets(data), seed),
         batch_size=BATCH,
         num_workers=1,
         multiprocessing_context="spawn",
@@ -189,6 +192,23 @@ def train(data: Path, out: Path, *, steps: int, seed: int, start: Path | None) -
             save_model(out, SPEC, average.network, card=_card(out), dtype=torch.float16)
 
 
+def finish(data: Path, out: Path) -> None:
+    """Choose the decode settings on training images, and put held-out figures into the spec."""
+    model = load_model(out, device="cpu")
+    chosen = choose_settings(model, training_sets(data))
+    spec = model.spec.model_copy(update={"decode": Decode(name="distance", settings=chosen)})
+    model = NetworkModel(spec, model.load(), device="cpu")
+    scores = spec_scores(model, held_out_sets(data))
+    spec = spec.model_copy(update={"scores": scores})
+    save_model(out, spec, model.load(), card=_card(out), dtype=torch.float16)
+
+
+def evaluate(data: Path, folder: Path) -> None:
+    """Print the held-out table of the baseline and of the model in a folder."""
+    model = load_model(folder, device="cpu")
+    print(table(held_out_sets(data), {"Otsu": by_baseline, "nuclei": by_model(model)}))
+
+
 def _card(out: Path) -> str:
     card = out / "README.md"
     return card.read_text(encoding="utf-8") if card.is_file() else f"# {SPEC.name}\n"
@@ -203,9 +223,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="model folder to start from")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--evaluate", action="store_true", help="measure --out, train nothing")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
+    if given.evaluate:
+        evaluate(given.data, given.out)
+        return
     train(given.data, given.out, steps=given.steps, seed=given.seed, start=given.start)
+    finish(given.data, given.out)
 
 
 if __name__ == "__main__":

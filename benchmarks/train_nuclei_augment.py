@@ -76,9 +76,12 @@ def empty_crop(rng: Rng) -> Crop:
     density = np.abs(rng.normal(0.03, 0.03, 3)).astype(np.float32) + np.zeros((1, 1, 3), np.float32)
     density = density + nothing[..., None]
     if kind > 0.25:
-        blue = np.float32(rng.uniform(0, 0.6) * (rng.random() < 0.4))
+        # Keratin and folds are dark and purple without any nucleus.
+        dark = rng.random() < 0.5
+        blue = np.float32(rng.uniform(0.2, 0.7) if dark else 0)
         stain = blue * HAEMATOXYLIN + (1 - blue) * TISSUE
-        density = density + _pink(rng)[..., None] * _vector(rng, stain, 0.1)
+        amount = _pink(rng) * np.float32(rng.uniform(1, 2.5) if dark else 1)
+        density = density + amount[..., None] * _vector(rng, stain, 0.1)
     if kind > 0.6:
         density = _add_blood(rng, density, nothing)
     if rng.random() < 0.3:
@@ -101,7 +104,7 @@ def _plane(values: NDArray[Any]) -> Plane:
 def _pose(rng: Rng, shape: tuple[int, ...]) -> tuple[Plane, Plane]:
     """Where in the picture each pixel of the crop comes from."""
     height, width = shape[:2]
-    angle, zoom = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(np.log(0.7), np.log(1.4)))
+    angle, zoom = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(np.log(0.65), np.log(1.9)))
     stretch = np.exp(rng.normal(0, 0.08, 2))
     axis = (np.arange(CROP_PX, dtype=np.float32) - CROP_PX / 2) / zoom
     x, y = np.meshgrid(axis * stretch[0], axis * stretch[1])
