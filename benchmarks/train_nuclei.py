@@ -189,7 +189,7 @@ def train(data: Path, out: Path, *, steps: int, seed: int, start: Path | None) -
         if step % 100 == 0:
             print(f"step {step} loss {shown:.4f} {time.monotonic() - began:.0f} s", flush=True)
         if step % SAVE_EVERY == 0 or step == steps:
-            save_model(out, SPEC, average.network, card=_card(out), dtype=torch.float16)
+            save_model(out, SPEC, module=average.network, card=_card(out), dtype=torch.float16)
 
 
 def finish(data: Path, out: Path) -> None:
@@ -200,7 +200,7 @@ def finish(data: Path, out: Path) -> None:
     model = NetworkModel(spec, model.load(), device="cpu")
     scores = spec_scores(model, held_out_sets(data))
     spec = spec.model_copy(update={"scores": scores})
-    save_model(out, spec, model.load(), card=_card(out), dtype=torch.float16)
+    save_model(out, spec, module=model.load(), card=_card(out), dtype=torch.float16)
 
 
 def evaluate(data: Path, folder: Path) -> None:

@@ -51,16 +51,16 @@ def random_crop(rng: Rng, picture: Picture) -> Crop:
     density = _density(rgb.astype(np.float32))
     inside = (labels > 0).astype(np.float32)
     if picture.one_stain and rng.random() < 0.7:
-        density = _counterstain(rng, density, inside)
+        density = _counterstain(rng, density, inside=inside)
     else:
         density = _restain(rng, density)
     if rng.random() < 0.08:
-        density = _add_blood(rng, density, inside)
+        density = _add_blood(rng, density, inside=inside)
     if rng.random() < 0.05:
-        density = _add_ink(rng, density, inside)
+        density = _add_ink(rng, density, inside=inside)
     rgb = _optics(rng, 255 * np.exp(-density))
     if rng.random() < 0.03:
-        inside, distance = _add_pen(rng, rgb, inside, distance)
+        inside = inside * _add_pen(rng, rgb)
     return Crop(
         rgb=np.clip(rgb, 0, 255).astype(np.uint8),
         foreground=inside,
@@ -81,14 +81,14 @@ def empty_crop(rng: Rng) -> Crop:
         blue = np.float32(rng.uniform(0.2, 0.7) if dark else 0)
         stain = blue * HAEMATOXYLIN + (1 - blue) * TISSUE
         amount = _pink(rng) * np.float32(rng.uniform(1, 2.5) if dark else 1)
-        density = density + amount[..., None] * _vector(rng, stain, 0.1)
+        density = density + amount[..., None] * _vector(rng, stain, spread=0.1)
     if kind > 0.6:
-        density = _add_blood(rng, density, nothing)
+        density = _add_blood(rng, density, inside=nothing)
     if rng.random() < 0.3:
-        density = _add_ink(rng, density, nothing)
+        density = _add_ink(rng, density, inside=nothing)
     rgb = _optics(rng, 255 * np.exp(-density))
     if rng.random() < 0.15:
-        _add_pen(rng, rgb, nothing, nothing)
+        _add_pen(rng, rgb)
     return Crop(
         rgb=np.clip(rgb, 0, 255).astype(np.uint8),
         foreground=nothing,
@@ -130,7 +130,7 @@ def _density(rgb: Rgb) -> Rgb:
     return -np.log(np.clip(rgb, 2, 255) / 255).astype(np.float32)
 
 
-def _vector(rng: Rng, stain: NDArray[np.float32], spread: float) -> NDArray[np.float32]:
+def _vector(rng: Rng, stain: NDArray[np.float32], *, spread: float) -> NDArray[np.float32]:
     vector = np.clip(stain + rng.normal(0, spread, 3), 0.02, None).astype(np.float32)
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
@@ -144,12 +144,14 @@ def _restain(rng: Rng, density: Rgb) -> Rgb:
     amounts = density @ np.linalg.inv(basis)
     gain = np.exp(rng.normal(0, [0.25, 0.3, 0.2])).astype(np.float32)
     shift = rng.normal(0, [0.03, 0.04, 0.02]).astype(np.float32)
-    vectors = np.stack([_vector(rng, HAEMATOXYLIN, 0.07), _vector(rng, EOSIN, 0.07), basis[2]])
+    vectors = np.stack(
+        [_vector(rng, HAEMATOXYLIN, spread=0.07), _vector(rng, EOSIN, spread=0.07), basis[2]]
+    )
     stained = (amounts * gain + shift) @ vectors
     return _plane(np.maximum(stained, 0))
 
 
-def _counterstain(rng: Rng, density: Rgb, inside: Plane) -> Rgb:
+def _counterstain(rng: Rng, density: Rgb, *, inside: Plane) -> Rgb:
     """H&E made of a picture in one stain: its stain as haematoxylin, over made-up eosin."""
     amount = density.mean(axis=2)
     outside = amount[inside == 0]
@@ -162,8 +164,8 @@ def _counterstain(rng: Rng, density: Rgb, inside: Plane) -> Rgb:
     # Cytoplasm around nuclei takes some haematoxylin, so nuclei do not stand out by colour alone.
     wash = np.maximum(_noise(rng, rng.uniform(20, 60)), 0) * rng.uniform(0, 0.25)
     blue = blue + wash * (1 - inside) + rng.uniform(0, 0.08)
-    stained = blue[..., None] * _vector(rng, HAEMATOXYLIN, 0.07)
-    return _plane(np.maximum(stained + pink[..., None] * _vector(rng, TISSUE, 0.1), 0))
+    stained = blue[..., None] * _vector(rng, HAEMATOXYLIN, spread=0.07)
+    return _plane(np.maximum(stained + pink[..., None] * _vector(rng, TISSUE, spread=0.1), 0))
 
 
 def _pink(rng: Rng) -> Plane:
@@ -183,7 +185,7 @@ def _pink(rng: Rng) -> Plane:
     return _plane(np.maximum(base * rng.uniform(0.2, 1.4), 0))
 
 
-def _add_blood(rng: Rng, density: Rgb, inside: Plane) -> Rgb:
+def _add_blood(rng: Rng, density: Rgb, *, inside: Plane) -> Rgb:
     """Red cells, about 7 um wide, anywhere but on nuclei."""
     discs = np.zeros((CROP_PX, CROP_PX), np.uint8)
     for _ in range(int(rng.integers(5, 120))):
@@ -193,22 +195,24 @@ def _add_blood(rng: Rng, density: Rgb, inside: Plane) -> Rgb:
         if rng.random() < 0.3:
             cv2.ellipse(discs, at, radii, float(rng.uniform(0, 180)), 0, 360, 90, 1)
     amount = cv2.GaussianBlur(discs, (0, 0), 0.8).astype(np.float32) / 255 * (1 - inside)
-    red = _vector(rng, np.array([0.12, 0.8, 0.6], np.float32), 0.12)
+    red = _vector(rng, np.array([0.12, 0.8, 0.6], np.float32), spread=0.12)
     return _plane(density + (amount * rng.uniform(0.5, 1.5))[..., None] * red)
 
 
-def _add_ink(rng: Rng, density: Rgb, inside: Plane) -> Rgb:
+def _add_ink(rng: Rng, density: Rgb, *, inside: Plane) -> Rgb:
     """Grains of surgical ink, in patches, anywhere but on nuclei."""
     patch = _noise(rng, rng.uniform(15, 60)) - rng.uniform(0, 1)
     grain = _noise(rng, rng.uniform(1.5, 4)) + 0.5 * _noise(rng, 1)
     amount = np.clip(2 * patch, 0, 1) * np.clip(grain + rng.uniform(-0.5, 1), 0, 1.5) * (1 - inside)
     colours = ((1.0, 0.35, 0.45), (1.0, 0.6, 0.2), (0.6, 0.6, 0.6), (0.3, 0.8, 1.0))
     colour = np.array(colours[int(rng.integers(len(colours)))], np.float32)
-    return _plane(density + (amount * rng.uniform(0.4, 1.6))[..., None] * _vector(rng, colour, 0.1))
+    return _plane(
+        density + (amount * rng.uniform(0.4, 1.6))[..., None] * _vector(rng, colour, spread=0.1)
+    )
 
 
-def _add_pen(rng: Rng, rgb: Rgb, inside: Plane, distance: Plane) -> tuple[Plane, Plane]:
-    """Draw an opaque stroke of a marker pen into `rgb`; nothing is to be found under it."""
+def _add_pen(rng: Rng, rgb: Rgb) -> Plane:
+    """Draw an opaque stroke of a marker pen into `rgb`; 0 under it and 1 elsewhere."""
     stroke = np.zeros((CROP_PX, CROP_PX), np.uint8)
     ends = rng.integers(0, CROP_PX, (2, 2)).tolist()
     cv2.line(stroke, ends[0], ends[1], 255, int(rng.integers(10, 50)))
@@ -217,8 +221,7 @@ def _add_pen(rng: Rng, rgb: Rgb, inside: Plane, distance: Plane) -> tuple[Plane,
     cover = cv2.GaussianBlur(stroke, (0, 0), 1.5).astype(np.float32)[..., None] / 255
     cover = cover * np.float32(rng.uniform(0.75, 1))
     rgb += cover * (colour + rng.normal(0, 8, rgb.shape).astype(np.float32) - rgb)
-    free = (stroke == 0).astype(np.float32)
-    return inside * free, distance * free
+    return _plane(stroke == 0)
 
 
 def _optics(rng: Rng, rgb: Rgb) -> Rgb:

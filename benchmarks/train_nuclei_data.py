@@ -70,8 +70,8 @@ def inner_distance(labels: NDArray[np.uint16]) -> NDArray[np.float32]:
 def _picture(
     name: str,
     rgb: NDArray[np.uint8],
-    labels: NDArray[np.uint16],
     *,
+    labels: NDArray[np.uint16],
     scale: float,
     one_stain: bool = False,
 ) -> Picture:
@@ -114,7 +114,7 @@ def nucls(data: Path, part: str) -> list[Picture]:
         _picture(
             path.stem,
             _read(path),
-            _read_labels(folder / "instances" / path.name),
+            labels=_read_labels(folder / "instances" / path.name),
             scale=NUCLS_MPP / MPP,
         )
         for path in sorted((folder / "images").glob("*.png"))
@@ -138,7 +138,7 @@ def dsb(data: Path) -> list[Picture]:
         scale = (TYPICAL_AREA_PX / step) ** 0.5
         rgb = _read(folder / "images" / f"{name}.png")
         red, _, blue = rgb.reshape(-1, 3).mean(axis=0)
-        pictures.append(_picture(name, rgb, labels, scale=scale, one_stain=bool(red < blue)))
+        pictures.append(_picture(name, rgb, labels=labels, scale=scale, one_stain=bool(red < blue)))
     return pictures
 
 
@@ -209,7 +209,7 @@ def monuseg(data: Path) -> list[Picture]:
             outline = [(float(v.get("X", 0)), float(v.get("Y", 0))) for v in region.iter("Vertex")]
             if len(outline) >= 3:
                 cv2.fillPoly(labels, [np.round(np.array(outline)).astype(np.int32)], number)
-        pictures.append(_picture(path.stem, rgb, labels, scale=MONUSEG_MPP / MPP))
+        pictures.append(_picture(path.stem, rgb, labels=labels, scale=MONUSEG_MPP / MPP))
     return pictures
 
 
@@ -222,5 +222,5 @@ def synthetic(seeds: tuple[int, ...], *, side_px: int = 384) -> list[Picture]:
             size=Size(width=side_px, height=side_px), mpp=MPP, seed=seed, nuclei_per_mm2=density
         )
         labels = scene.labels.astype(np.uint16)
-        pictures.append(_picture(f"seed-{seed}", render_scene(scene), labels, scale=1))
+        pictures.append(_picture(f"seed-{seed}", render_scene(scene), labels=labels, scale=1))
     return pictures

@@ -24,7 +24,7 @@ HUB_PREFIX = "hf://"
 def list_models() -> tuple[ModelSpec, ...]:
     """The specs of the models that come with slideloom, by name.
 
-    Example:
+    Examples:
         >>> [spec.name for spec in list_models()]
         ['nuclei']
     """
@@ -96,8 +96,8 @@ def _download(repository: str) -> Path:
 def save_model(
     folder: Path,
     spec: ModelSpec,
-    module: nn.Module,
     *,
+    module: nn.Module,
     card: str,
     dtype: torch.dtype = torch.float32,
 ) -> ModelSpec:

@@ -108,7 +108,7 @@ def decode(
     return DECODES[name](maps, settings or {})
 
 
-def _settings(kind: type[S], values: Mapping[str, float | int], name: str) -> S:
+def _settings(kind: type[S], values: Mapping[str, float | int], *, name: str) -> S:
     try:
         return kind(**values)
     except TypeError as error:
@@ -118,7 +118,7 @@ def _settings(kind: type[S], values: Mapping[str, float | int], name: str) -> S:
 
 
 def _decode_labels(maps: NDArray[Any], values: Mapping[str, float | int]) -> TileObjects:
-    _settings(LabelsSettings, values, "labels")
+    _settings(LabelsSettings, values, name="labels")
     if maps.ndim != 3 or maps.shape[2] not in (1, 2) or not np.issubdtype(maps.dtype, np.integer):
         msg = f"decode 'labels' needs integers (y, x, 1 or 2), got {maps.dtype} {maps.shape}"
         raise SettingsError(msg)
@@ -135,7 +135,7 @@ def _decode_labels(maps: NDArray[Any], values: Mapping[str, float | int]) -> Til
 
 
 def _decode_distance(maps: NDArray[Any], values: Mapping[str, float | int]) -> TileObjects:
-    settings = _settings(DistanceSettings, values, "distance")
+    settings = _settings(DistanceSettings, values, name="distance")
     if maps.ndim != 3 or maps.shape[2] < 2:
         msg = f"decode 'distance' needs maps (y, x, classes + 1), got shape {maps.shape}"
         raise SettingsError(msg)
@@ -144,10 +144,10 @@ def _decode_distance(maps: NDArray[Any], values: Mapping[str, float | int]) -> T
     if not mask.any():
         return _no_objects(mask)
     distance = np.ascontiguousarray(maps[:, :, -1], dtype=np.float32)
-    labels = _split(mask, distance, settings)
+    labels = _split(mask, distance, settings=settings)
     labels = _drop_small(labels, settings.min_area_px)
     labels, _ = _in_order(_fill_holes(labels))
-    return _score(labels, maps[:, :, :-1], foreground)
+    return _score(labels, maps[:, :, :-1], foreground=foreground)
 
 
 def _no_objects(mask: Mask) -> TileObjects:
@@ -165,10 +165,10 @@ def _components(mask: Mask, *, connectivity: int = 4) -> tuple[int, Labels]:
     return count, labels.astype(np.int32, copy=False)
 
 
-def _split(mask: Mask, distance: NDArray[np.float32], settings: DistanceSettings) -> Labels:
+def _split(mask: Mask, distance: NDArray[np.float32], *, settings: DistanceSettings) -> Labels:
     """Label the foreground; only components with several seeds need the watershed."""
     count, components = _components(mask)
-    seeds = _seeds(mask, distance, settings)
+    seeds = _seeds(mask, distance, settings=settings)
     at = np.flatnonzero(seeds)
     owner = np.zeros(int(seeds.max()) + 1, np.int32)
     owner[seeds.ravel()[at]] = components.ravel()[at]
@@ -184,7 +184,7 @@ def _split(mask: Mask, distance: NDArray[np.float32], settings: DistanceSettings
     return np.where(several, flooded + np.int32(count), components)
 
 
-def _seeds(mask: Mask, distance: NDArray[np.float32], settings: DistanceSettings) -> Labels:
+def _seeds(mask: Mask, distance: NDArray[np.float32], *, settings: DistanceSettings) -> Labels:
     """Seeds of objects: the finest parts that the inner distance falls into.
 
     A component above one level is replaced by its parts above the next where at least two of them
@@ -257,7 +257,7 @@ def _in_order(labels: Labels) -> tuple[Labels, NDArray[np.intp]]:
 
 
 def _score(
-    labels: Labels, classes: NDArray[Any], foreground: NDArray[np.floating[Any]]
+    labels: Labels, classes: NDArray[Any], *, foreground: NDArray[np.floating[Any]]
 ) -> TileObjects:
     at = np.flatnonzero(labels)
     owner = labels.ravel()[at] - 1

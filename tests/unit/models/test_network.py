@@ -40,7 +40,7 @@ class Echo(nn.Module):
 @pytest.fixture
 def folder(spec: ModelSpec, tmp_path: Path) -> Path:
     torch.manual_seed(3)
-    save_model(tmp_path / "small", spec, build_network(spec), card="# small\n")
+    save_model(tmp_path / "small", spec, module=build_network(spec), card="# small\n")
     return tmp_path / "small"
 
 
