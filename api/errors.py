@@ -4,7 +4,7 @@
     +-- SlideNotFoundError      (FileNotFoundError)  the path names no file
     +-- SlideFormatError        (ValueError)         not a slide, or a damaged one
     +-- MissingMppError         (ValueError)         the slide states no micrometres per pixel
-    +-- RegionError             (ValueError)         a rectangle, level or mpp that the slide cannot give
+    +-- RegionError             (ValueError)         a rectangle, level or mpp that no slide gives
     +-- ModelNotFoundError      (LookupError)        no model of that name or folder
     +-- ModelFolderError        (ValueError)         a model folder that is incomplete or damaged
     +-- SettingsError           (ValueError)         a setting that makes no sense

@@ -55,7 +55,7 @@ class Blended:
         )
 
     def add_tile(
-        self, maps: NDArray[np.floating], window: Box, weights: NDArray[np.uint32]
+        self, maps: NDArray[np.floating], window: Box, *, weights: NDArray[np.uint32]
     ) -> None:
         """Add one tile's probabilities.
 
@@ -90,7 +90,8 @@ class Blended:
             so 0 = background. Overlapping: `(c, y, x)` of 0 and 1. Unpredicted pixels are 0.
         """
         if not overlapping:
-            return self.sums.argmax(axis=0).astype(np.uint8)[None]
+            best: NDArray[np.uint8] = self.sums.argmax(axis=0).astype(np.uint8)
+            return best[None]
         limit = self.weights.astype(np.float64) * (threshold * FULL)
         masks: NDArray[np.uint8] = (self.sums > limit).astype(np.uint8)
         return masks
@@ -115,7 +116,7 @@ def blend_region(
     weights = blending_window(window.width)
     blended = Blended.zeros(region.window.intersect(Box.of_size(extent)), channels=channels)
     for tile, maps in predictions:
-        blended.add_tile(maps, tile.window, weights)
+        blended.add_tile(maps, tile.window, weights=weights)
     return blended
 
 

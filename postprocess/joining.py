@@ -14,7 +14,7 @@ from slideloom.postprocess.pieces import Pieces
 
 
 def join_cut(
-    pieces: Pieces, agreement: Agreement, open_cut: NDArray[np.bool_]
+    pieces: Pieces, agreement: Agreement, *, open_cut: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
     """Group the cut pieces that continue each other.
 
@@ -32,9 +32,9 @@ def join_cut(
     """
     links = agreement.take(open_cut[agreement.first] & open_cut[agreement.second] & agreement.same)
     groups = _components(links, count=len(pieces))
-    for group in _crowded(pieces, groups, open_cut):
+    for group in _crowded(pieces, groups, open_cut=open_cut):
         members = np.flatnonzero(groups == group)
-        fresh = _join_carefully(pieces, members, links.take(groups[links.first] == group))
+        fresh = _join_carefully(pieces, members, links=links.take(groups[links.first] == group))
         groups[members] = groups.max() + 1 + fresh
     out = np.full(len(pieces), -1, np.int64)
     out[open_cut] = np.unique(groups[open_cut], return_inverse=True)[1]
@@ -47,7 +47,9 @@ def _components(links: Agreement, *, count: int) -> NDArray[np.int64]:
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 
-def _crowded(pieces: Pieces, groups: NDArray[np.int64], open_cut: NDArray[np.bool_]) -> list[int]:
+def _crowded(
+    pieces: Pieces, groups: NDArray[np.int64], *, open_cut: NDArray[np.bool_]
+) -> list[int]:
     """Groups that hold two touching pieces of one tile."""
     index = np.flatnonzero(open_cut)
     key = np.column_stack([groups[index], pieces.tile[index]])
@@ -68,7 +70,7 @@ def _any_touch(pieces: Pieces, members: list[int]) -> bool:
 
 
 def _join_carefully(
-    pieces: Pieces, members: NDArray[np.int64], links: Agreement
+    pieces: Pieces, members: NDArray[np.int64], *, links: Agreement
 ) -> NDArray[np.int64]:
     """Group `members` by their strongest links first, refusing those that join touching pieces."""
     group_of = {int(member): {int(member)} for member in members}

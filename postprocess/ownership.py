@@ -35,7 +35,9 @@ def choose_whole(
     owned = (home == pieces.tile).all(axis=1)
     whole_pair = ~pieces.cut[agreement.first] & ~pieces.cut[agreement.second]
     rivals = agreement.take(whole_pair & agreement.same)
-    supported = owned | ~predicted[home[:, 0], home[:, 1]] | _seen_at_home(pieces, agreement, home)
+    supported = (
+        owned | ~predicted[home[:, 0], home[:, 1]] | _seen_at_home(pieces, agreement, home=home)
+    )
     order = _order(pieces, owned, grid=grid)
     candidates = order[~pieces.cut[order] & supported[order]]
     starts, neighbours = _neighbour_lists(rivals.first, rivals.second, count=len(pieces))
@@ -43,7 +45,7 @@ def choose_whole(
 
 
 def explained_cuts(
-    pieces: Pieces, agreement: Agreement, whole: NDArray[np.bool_]
+    pieces: Pieces, agreement: Agreement, *, whole: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """The cut pieces that show a part of an object that a chosen whole piece stands for, `(n,)`."""
     explained = np.zeros(len(pieces), np.bool_)
@@ -53,7 +55,7 @@ def explained_cuts(
 
 
 def _seen_at_home(
-    pieces: Pieces, agreement: Agreement, home: NDArray[np.int64]
+    pieces: Pieces, agreement: Agreement, *, home: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Whether the tile that holds a piece's reference point has a piece that agrees with it."""
     pairs = agreement.take(agreement.same)

@@ -86,8 +86,8 @@ def stitch_pieces(pieces: Pieces, *, grid: TileGrid, predicted: NDArray[np.bool_
     pieces = pieces.take(_canonical_order(pieces))
     agreement = find_agreement(pieces, grid=grid)
     whole = choose_whole(pieces, agreement, grid=grid, predicted=predicted)
-    open_cut = pieces.cut & ~explained_cuts(pieces, agreement, whole)
-    groups = join_cut(pieces, agreement, open_cut)
+    open_cut = pieces.cut & ~explained_cuts(pieces, agreement, whole=whole)
+    groups = join_cut(pieces, agreement, open_cut=open_cut)
     groups[whole] = groups.max(initial=-1) + 1 + np.arange(whole.sum())
     objects = _assemble(pieces, groups, grid=grid)
     used = groups >= 0
@@ -115,7 +115,7 @@ def _assemble(pieces: Pieces, groups: NDArray[np.int64], *, grid: TileGrid) -> O
     total = np.bincount(groups, weight, minlength=count)
     return Objects(
         pixels=parts.union(groups, count=count),
-        class_id=_heaviest_class(groups, pieces.class_id, weight, count=count),
+        class_id=_heaviest_class(groups, pieces.class_id, weight=weight, count=count),
         score=(np.bincount(groups, weight * pieces.score, minlength=count) / total).astype(
             np.float32
         ),
@@ -126,8 +126,8 @@ def _assemble(pieces: Pieces, groups: NDArray[np.int64], *, grid: TileGrid) -> O
 def _heaviest_class(
     groups: NDArray[np.int64],
     class_id: NDArray[np.int16],
-    weight: NDArray[np.float64],
     *,
+    weight: NDArray[np.float64],
     count: int,
 ) -> NDArray[np.int16]:
     """The class that holds most of each group's weight; the lower one where two hold the same."""

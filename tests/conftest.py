@@ -4,6 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Machines that run tests are shared, and the first call of a compiled loop takes seconds: cases
+# are counted, not timed, and the same ones come in every run.
+settings.register_profile("slideloom", max_examples=60, deadline=None, derandomize=True)
+settings.load_profile("slideloom")
 
 
 @pytest.fixture(scope="session")

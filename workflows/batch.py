@@ -11,9 +11,10 @@ from time import monotonic
 
 import pandas as pd
 
-from slideloom.errors import OutputError, SettingsError, SlideloomError, SlideNotFoundError
+from slideloom.errors import SettingsError, SlideloomError, SlideNotFoundError
 from slideloom.models.tile_model import TileModel
 from slideloom.workflows.config import RunConfig
+from slideloom.workflows.export.atomic import make_folder
 from slideloom.workflows.export.tables import write_csv
 from slideloom.workflows.progress import BarProgress
 from slideloom.workflows.result import SlideResult
@@ -116,32 +117,23 @@ def run_batch(
     Raises:
         OutputError: `out` cannot be written to.
     """
-    _make_folder(out)
+    make_folder(out)
     outcomes = []
     with BarProgress() as progress:
         for path in slides:
             progress.begin_slide(path.name)
-            outcomes.append(_run_one(path, model, out, config=config, mpp=mpp, progress=progress))
-            _write_tables(outcomes, out, model)
+            outcomes.append(
+                _run_one(path, model, out=out, config=config, mpp=mpp, progress=progress)
+            )
+            _write_tables(outcomes, out, model=model)
     return outcomes
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".slideloom-probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        msg = f"cannot write to '{out}' ({error.strerror}): choose another --out"
-        raise OutputError(msg) from error
 
 
 def _run_one(
     path: Path,
     model: TileModel,
-    out: Path,
     *,
+    out: Path,
     config: RunConfig,
     mpp: float | None,
     progress: BarProgress,
@@ -170,7 +162,7 @@ def _run_one(
     )
 
 
-def _write_tables(outcomes: Sequence[SlideOutcome], out: Path, model: TileModel) -> None:
+def _write_tables(outcomes: Sequence[SlideOutcome], out: Path, *, model: TileModel) -> None:
     """The manifest and the counts of the slides so far."""
     names = [item.name for item in model.spec.classes]
     rows = []

@@ -48,12 +48,12 @@ class TaskFlow(Protocol):
         """The label images that `weave` fills."""
         ...
 
-    def digest(self, region: Region, predictions: Predictions, plan: RunPlan) -> Arrays:
+    def digest(self, region: Region, predictions: Predictions, *, plan: RunPlan) -> Arrays:
         """What has to be kept of one region's predictions."""
         ...
 
     def weave(
-        self, plan: RunPlan, store: RegionStore, labels: Labels, run_jobs: RunJobs
+        self, plan: RunPlan, store: RegionStore, *, labels: Labels, run_jobs: RunJobs
     ) -> Objects:
         """Join the regions into objects, and fill the label images.
 
@@ -71,7 +71,7 @@ class InstanceFlow:
         """One image of object numbers, shared by all classes."""
         return (LabelImage(name="objects", dtype="uint32"),)
 
-    def digest(self, region: Region, predictions: Predictions, plan: RunPlan) -> Arrays:
+    def digest(self, region: Region, predictions: Predictions, *, plan: RunPlan) -> Arrays:
         """The pieces of the region's tiles."""
         rule = plan.spec.decode
         if rule is None:
@@ -86,7 +86,7 @@ class InstanceFlow:
         return Pieces.concat(parts).to_arrays()
 
     def weave(
-        self, plan: RunPlan, store: RegionStore, labels: Labels, run_jobs: RunJobs
+        self, plan: RunPlan, store: RegionStore, *, labels: Labels, run_jobs: RunJobs
     ) -> Objects:
         """Stitch the pieces of all regions; object `i` gets number `i + 1`."""
         pieces = [Pieces.from_arrays(store.load(region.index)) for region in plan.regions]
@@ -97,7 +97,7 @@ class InstanceFlow:
         image = labels["objects"]
         groups = objects_by_region(objects, plan.regions)
         run_jobs(
-            partial(_paint_region, objects, index, image, region.core)
+            partial(_paint_region, objects, index, image=image, core=region.core)
             for region, index in zip(plan.regions, groups, strict=True)
             if len(index)
         )
@@ -107,6 +107,7 @@ class InstanceFlow:
 def _paint_region(
     objects: Objects,
     index: NDArray[np.int64],
+    *,
     image: zarr.Array[Any],
     core: Box,
 ) -> None:
@@ -154,7 +155,7 @@ class SemanticFlow:
         )
         return (LabelImage(name="classes", dtype="uint8", classes=classes),)
 
-    def digest(self, region: Region, predictions: Predictions, plan: RunPlan) -> Arrays:
+    def digest(self, region: Region, predictions: Predictions, *, plan: RunPlan) -> Arrays:
         """The finished labels of the region's inside, and the sums of its border bands.
 
         The band is as wide as two halos: outside the core it goes to the neighbours, inside the
@@ -170,13 +171,13 @@ class SemanticFlow:
         return {"labels": labels, **blend.bands_to_arrays(bands)}
 
     def weave(
-        self, plan: RunPlan, store: RegionStore, labels: Labels, run_jobs: RunJobs
+        self, plan: RunPlan, store: RegionStore, *, labels: Labels, run_jobs: RunJobs
     ) -> Objects:
         """Finish the border bands of all regions, then connect each class's area."""
         found: list[list[PixelSets]] = [[] for _ in plan.spec.classes]
 
         def finish(region: Region) -> None:
-            masks = self._finished(region, plan, store)
+            masks = self._finished(region, plan, store=store)
             core = region.core
             for array, mask in zip(labels.values(), masks, strict=True):
                 array[core.y0 : core.y1, core.x0 : core.x1] = mask
@@ -189,7 +190,7 @@ class SemanticFlow:
             connected_objects(parts, class_id=class_id) for class_id, parts in enumerate(found)
         )
 
-    def _finished(self, region: Region, plan: RunPlan, store: RegionStore) -> NDArray[np.uint8]:
+    def _finished(self, region: Region, plan: RunPlan, *, store: RegionStore) -> NDArray[np.uint8]:
         """Masks `(images, y, x)` of the region's core, with the neighbours' votes counted."""
         arrays = store.load(region.index)
         masks = np.asarray(arrays.pop("labels"), np.uint8)

@@ -75,7 +75,7 @@ class RunPlan:
         return tuple(tile for tile in region.tiles if self.selected[tile.index.row, tile.index.col])
 
 
-def plan_run(slide: Slide, spec: ModelSpec, config: RunConfig) -> RunPlan:
+def plan_run(slide: Slide, spec: ModelSpec, *, config: RunConfig) -> RunPlan:
     """Lay the grid over a slide and choose its tiles.
 
     A tile is chosen when its window meets tissue and meets a ROI, so that every chosen pixel gets
@@ -87,7 +87,7 @@ def plan_run(slide: Slide, spec: ModelSpec, config: RunConfig) -> RunPlan:
         RoiError: The ROI file cannot be used.
     """
     slide_mpp = slide.require_mpp()
-    mpp = _reading_mpp(slide, slide_mpp, spec)
+    mpp = _reading_mpp(slide, slide_mpp, spec=spec)
     grid = TileGrid(
         extent=slide.size_at_mpp(mpp), core_px=spec.core_px, halo_px=spec.halo_px, mpp=mpp
     )
@@ -103,11 +103,11 @@ def plan_run(slide: Slide, spec: ModelSpec, config: RunConfig) -> RunPlan:
         selected=selected,
         rois=rois,
         tissue=tissue,
-        key=_key(slide, spec, regions, selected, rois),
+        key=_key(slide, spec, regions=regions, selected=selected, rois=rois),
     )
 
 
-def _reading_mpp(slide: Slide, slide_mpp: float, spec: ModelSpec) -> float:
+def _reading_mpp(slide: Slide, slide_mpp: float, *, spec: ModelSpec) -> float:
     """The mpp to read at: a level's own where one is near enough, else the model's."""
     if slide_mpp > 2 * spec.mpp:
         msg = (
@@ -145,6 +145,7 @@ def _select(
 def _key(
     slide: Slide,
     spec: ModelSpec,
+    *,
     regions: RegionGrid,
     selected: NDArray[np.bool_],
     rois: Sequence[Roi],

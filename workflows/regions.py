@@ -48,7 +48,7 @@ class RegionJob:
 
     def run(self, region: Region) -> None:
         """Predict one region and keep its digest."""
-        arrays = self.flow.digest(region, self._predictions(region), self.plan)
+        arrays = self.flow.digest(region, self._predictions(region), plan=self.plan)
         self.store.save(region.index, arrays)
 
     def _predictions(self, region: Region) -> Iterator[tuple[Tile, NDArray[Any]]]:
@@ -65,11 +65,11 @@ class RegionJob:
                     TileBatch(pixels=stack, windows=tuple(tile.window for tile in batch))
                 )
             for tile, tile_maps in zip(batch, maps, strict=True):
-                yield tile, blank_outside(tile_maps, tile.window, grid.bounds)
+                yield tile, blank_outside(tile_maps, tile.window, bounds=grid.bounds)
             self.advance(len(batch))
 
 
-def blank_outside(maps: NDArray[Any], window: Box, bounds: Box) -> NDArray[Any]:
+def blank_outside(maps: NDArray[Any], window: Box, *, bounds: Box) -> NDArray[Any]:
     """The maps with 0 where the window reaches outside the slide, `(y, x, c)`."""
     inside = window.intersect(bounds)
     if inside == window:

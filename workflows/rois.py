@@ -45,11 +45,11 @@ def read_rois(path: Path, slide: Slide) -> tuple[Roi, ...]:
     if not rois:
         msg = f"ROI file '{path}' holds no polygon: draw at least one area"
         raise RoiError(msg)
-    _check_inside(rois, path, slide)
+    _check_inside(rois, path, slide=slide)
     return rois
 
 
-def _check_inside(rois: tuple[Roi, ...], path: Path, slide: Slide) -> None:
+def _check_inside(rois: tuple[Roi, ...], path: Path, *, slide: Slide) -> None:
     """Every ROI has to meet the slide."""
     frame = shapely.box(0, 0, slide.size.width, slide.size.height)
     for roi in rois:

@@ -18,14 +18,13 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from slideloom.errors import OutputError
 from slideloom.models.folder import load_model
 from slideloom.models.tile_model import TileModel
 from slideloom.postprocess.stitch import Objects
 from slideloom.postprocess.table import CountedArea, count_objects, roi_members, tabulate_objects
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.export import ExportInput, check_formats, write_exports
-from slideloom.workflows.export.atomic import atomic_file
+from slideloom.workflows.export.atomic import atomic_file, make_folder
 from slideloom.workflows.flows import flow_for
 from slideloom.workflows.overlay import draw_overlay, write_png
 from slideloom.workflows.plan import RunPlan, plan_run
@@ -102,7 +101,7 @@ class _Run:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.plan = plan_run(self.slide, self.model.spec, self.config)
+        self.plan = plan_run(self.slide, self.model.spec, config=self.config)
         self.flow = flow_for(self.model.spec.task)
 
     def finished(self) -> SlideResult | None:
@@ -141,16 +140,13 @@ class _Run:
 
     def _prepare(self) -> RegionStore:
         """The work folder of this plan; what another plan left is removed."""
+        make_folder(self.out)
         work = self.out / _WORK_FOLDER
-        try:
-            (self.out / RECORD_FILE).unlink(missing_ok=True)
-            for old in work.glob("*"):
-                if old.name != self.plan.key or self.config.overwrite:
-                    shutil.rmtree(old)
-            return RegionStore(work / self.plan.key)
-        except OSError as error:
-            msg = f"cannot write to '{self.out}' ({error.strerror}): choose another --out"
-            raise OutputError(msg) from error
+        (self.out / RECORD_FILE).unlink(missing_ok=True)
+        for old in work.glob("*"):
+            if old.name != self.plan.key or self.config.overwrite:
+                shutil.rmtree(old)
+        return RegionStore(work / self.plan.key)
 
     def _predict(self, store: RegionStore) -> None:
         job = RegionJob(
@@ -186,7 +182,7 @@ class _Run:
             run_jobs(jobs, workers=self.config.workers)
 
         labels = {image.name: array for image, array in zip(images, arrays, strict=True)}
-        objects = self.flow.weave(self.plan, store, labels, run)
+        objects = self.flow.weave(self.plan, store, labels=labels, run_jobs=run)
         finish_labels(folder, threads=self.config.workers)
         self.progress.advance(len(self.plan.regions))
         return objects

@@ -133,7 +133,7 @@ def read_labels(store: Path, name: str, *, level: int = 0) -> da.Array:
         OutputError: There is no such store, label image or level.
     """
     array = open_labels(store, name, level=level)
-    pixels: da.Array = da.from_zarr(array)  # type: ignore[no-untyped-call]
+    pixels: da.Array = da.from_zarr(array)
     return pixels
 
 
@@ -155,7 +155,7 @@ def finish_labels(store: Path, *, threads: int | None = None) -> None:
     names = _names(store)
     with ThreadPoolExecutor(max_workers=threads or os.cpu_count()) as pool:
         for name in names:
-            _build_levels(store, name, pool)
+            _build_levels(store, name, pool=pool)
 
 
 def _names(store: Path) -> list[str]:
@@ -168,7 +168,7 @@ def _names(store: Path) -> list[str]:
     return list(ome["labels"])
 
 
-def _build_levels(store: Path, name: str, pool: ThreadPoolExecutor) -> None:
+def _build_levels(store: Path, name: str, *, pool: ThreadPoolExecutor) -> None:
     group = zarr.open_group(store / _GROUP / name, mode="r+")
     fine, levels = open_labels(store, name), 1
     while max(fine.shape) > _SMALLEST_PX:

@@ -21,7 +21,7 @@ def lazy_pixels(read: ReadBox, size: Size, *, chunk: Size) -> da.Array:
     `read` has to pickle; its fields make up the array's name, so equal reads share a name.
     """
     sides = (_split(size.height, chunk.height), _split(size.width, chunk.width), (3,))
-    array: da.Array = da.map_blocks(  # type: ignore[no-untyped-call]
+    array: da.Array = da.map_blocks(
         _read_block,
         read=read,
         chunks=sides,

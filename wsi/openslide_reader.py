@@ -40,7 +40,7 @@ class OpenSlideReader:
         except openslide.OpenSlideUnsupportedFormatError as error:
             raise NotServedError(_UNKNOWN) from error
         except openslide.OpenSlideError as error:
-            raise SlideFormatError(_damaged(path, "cannot be opened", error)) from error
+            raise SlideFormatError(_damaged(path, "cannot be opened", error=error)) from error
         self.properties: Mapping[str, str] = dict(self._slide.properties)
         self.levels = _levels(self._slide)
         self.mpp = _mpp(self.properties)
@@ -63,7 +63,7 @@ class OpenSlideReader:
             image = self._slide.read_region(corner, level, (box.width, box.height))
         except openslide.OpenSlideError as error:
             place = f"cannot be read at level {level}, x {box.x0}, y {box.y0}"
-            raise SlideFormatError(_damaged(self._path, place, error)) from error
+            raise SlideFormatError(_damaged(self._path, place, error=error)) from error
         return self._opaque(image)
 
     def read_associated(self, name: str) -> NDArray[np.uint8]:
@@ -72,7 +72,7 @@ class OpenSlideReader:
             return self._opaque(self._slide.associated_images[name])
         except openslide.OpenSlideError as error:
             place = f"has an image {name!r} that cannot be read"
-            raise SlideFormatError(_damaged(self._path, place, error)) from error
+            raise SlideFormatError(_damaged(self._path, place, error=error)) from error
 
     def close(self) -> None:
         """Close the slide."""
@@ -88,7 +88,7 @@ class OpenSlideReader:
         return np.rint(mixed).astype(np.uint8)
 
 
-def _damaged(path: Path, what: str, error: Exception) -> str:
+def _damaged(path: Path, what: str, *, error: Exception) -> str:
     return (
         f"slide '{path.name}' {what}, the file is damaged or incomplete ({error}): "
         "copy or download it again"

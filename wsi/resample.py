@@ -77,7 +77,7 @@ def axis_weights(outputs: range, axis: Axis, *, scale: float) -> Weights:
 
 
 def resample(
-    source: NDArray[np.uint8], rows: Weights, cols: Weights, *, out: NDArray[np.uint8]
+    source: NDArray[np.uint8], rows: Weights, *, cols: Weights, out: NDArray[np.uint8]
 ) -> None:
     """Fill `out` `(y, x, 3)` with weighted means of `source` `(y, x, 3)`.
 

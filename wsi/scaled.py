@@ -69,7 +69,7 @@ class _View:
         ys, xs = rows.source_range, cols.source_range
         if ys and xs:
             needed = Box(x0=xs.start, y0=ys.start, x1=xs.stop, y1=ys.stop)
-            resample(self.reader.read(needed, self.level), rows, cols, out=out)
+            resample(self.reader.read(needed, self.level), rows, cols=cols, out=out)
 
     def _weights(self, box: Box) -> tuple[Weights, Weights]:
         base, level = self.reader.levels[0].size, self.reader.levels[self.level]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil
 from pathlib import Path
 from threading import Lock
@@ -82,7 +82,7 @@ class Slide:
         self.close()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _unpickle, (self.path, self._mpp_given, self._reader_asked)
+        return partial(Slide, self.path, mpp=self._mpp_given, reader=self._reader_asked), ()
 
     def __repr__(self) -> str:
         return f"Slide('{self.path}')"
@@ -289,10 +289,6 @@ class Slide:
     def _scaled_size(self, scale: float) -> Size:
         height, width = (ceil(side / scale - _PIXEL_TOLERANCE) for side in self.size.shape)
         return Size(width=max(1, width), height=max(1, height))
-
-
-def _unpickle(path: Path, mpp: float | None, reader: str | None) -> Slide:
-    return Slide(path, mpp=mpp, reader=reader)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

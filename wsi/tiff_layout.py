@@ -97,7 +97,7 @@ def _layout(path: Path, tif: tifffile.TiffFile) -> TiffLayout:
                 decode=tile_decoder(page, aperio=vendor == "aperio"),
             )
         )
-        _check_tiles(path, levels[-1], index)
+        _check_tiles(path, levels[-1], index=index)
     return TiffLayout(levels=tuple(levels), mpp=read_mpp(tif), vendor=vendor)
 
 
@@ -164,7 +164,7 @@ def _check_chain(path: Path, tif: tifffile.TiffFile) -> None:
         _check_inside(path, start, what="a directory starts")
 
 
-def _check_tiles(path: Path, level: TiffLevel, index: int) -> None:
+def _check_tiles(path: Path, level: TiffLevel, *, index: int) -> None:
     across = -(-level.level.size.width // level.level.tile.width)
     down = -(-level.level.size.height // level.level.tile.height)
     if not len(level.offsets) == len(level.counts) == across * down:

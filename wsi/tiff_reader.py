@@ -105,13 +105,13 @@ class TiffReader:
         try:
             pixels = source.decode(data, index)
         except DECODE_ERRORS as error:
-            raise self._damaged(source, index, str(error)) from error
+            raise self._damaged(source, index, found=str(error)) from error
         if len(data) != count or pixels.shape != (*tile.shape, 3):
             found = f"{len(data)} of {count} bytes, {pixels.shape} pixels"
-            raise self._damaged(source, index, found)
+            raise self._damaged(source, index, found=found)
         return pixels
 
-    def _damaged(self, source: TiffLevel, index: int, found: str) -> SlideFormatError:
+    def _damaged(self, source: TiffLevel, index: int, *, found: str) -> SlideFormatError:
         across = -(-source.level.size.width // source.level.tile.width)
         row, col = divmod(index, across)
         level = next(i for i, item in enumerate(self._levels) if item is source)

@@ -57,7 +57,7 @@ def compare_instances(found: NDArray[np.integer], truth: NDArray[np.integer]) ->
     Raises:
         SettingsError: The shapes differ, or the images are not of integers >= 0.
 
-    Example:
+    Examples:
         >>> truth = np.array([[1, 1, 0, 2, 2]])
         >>> compare_instances(np.array([[5, 5, 5, 5, 5]]), truth).merged
         2

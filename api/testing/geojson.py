@@ -69,7 +69,7 @@ def validate_geojson(path: Path) -> GeojsonSummary:
         GeojsonFault: The first rule that is broken, and where; it is an `AssertionError`.
         OSError: The file cannot be read.
 
-    Example:
+    Examples:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     path = Path(folder) / "objects.geojson"

@@ -59,7 +59,7 @@ class PerfectTileModel:
     Raises:
         SettingsError: The spec's mpp or classes are not the scene's, or its task has no masks.
 
-    Example:
+    Examples:
         >>> from slideloom.testing import make_scene
         >>> from slideloom.wsi.geometry import Size
         >>> scene = make_scene(size=Size(width=600, height=400), mpp=0.25, seed=7)
@@ -112,7 +112,7 @@ class PerfectTileModel:
 
     def _instances(self, window: Box) -> NDArray[np.int32]:
         labels = self._scene.labels_in(window)
-        pieces = label_pieces(labels, background=0, connectivity=1)  # type: ignore[no-untyped-call]
+        pieces = label_pieces(labels, background=0, connectivity=1)
         place = (window.x0, window.y0, window.x1, window.y1)
         # A seed has to be >= 0, and a window may start left of the slide.
         rng = np.random.default_rng([value % 2**32 for value in place])

@@ -31,7 +31,7 @@ def render_scene(scene: Scene, *, box: Box | None = None) -> NDArray[np.uint8]:
         box: Part of the slide to draw, None for all. Pixels do not depend on the box; outside
             the slide is empty glass.
 
-    Example:
+    Examples:
         >>> from slideloom.testing import make_scene
         >>> from slideloom.wsi.geometry import Size
         >>> scene = make_scene(size=Size(width=600, height=400), mpp=0.25, seed=7)

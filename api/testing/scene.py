@@ -122,7 +122,7 @@ def make_scene(
         SettingsError: The slide is empty, a number is out of its range, or the large objects find
             no room.
 
-    Example:
+    Examples:
         >>> scene = make_scene(size=Size(width=600, height=400), mpp=0.25, seed=7)
         >>> scene.labels.shape, bool(scene.labels.max() == len(scene))
         ((400, 600), True)

@@ -90,7 +90,7 @@ def make_slide(
     Raises:
         SettingsError: As `make_scene`.
 
-    Example:
+    Examples:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     path = Path(folder) / "tissue.tif"

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from slideloom.errors import OutputError
 
-__all__ = ["atomic_file"]
+__all__ = ["atomic_file", "make_folder"]
 
 
 @contextmanager
@@ -48,6 +48,22 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             f"cannot write '{path}' ({error.strerror or error}): check that the folder is there, "
             "that you may write to it, and that the disk has room"
         )
+        raise OutputError(msg) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where it is missing, and see that it can be written to.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".slideloom-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        msg = f"cannot write to '{folder}' ({error.strerror}): choose another --out"
         raise OutputError(msg) from error
 
 

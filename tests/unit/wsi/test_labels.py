@@ -54,7 +54,7 @@ def filled(store: Path) -> tuple[Path, np.ndarray[Any, np.dtype[np.uint32]]]:
 
 def compute(store: Path, name: str, level: int = 0) -> np.ndarray[Any, Any]:
     array = read_labels(store, name, level=level)
-    pixels: np.ndarray[Any, Any] = array.compute()  # type: ignore[no-untyped-call]
+    pixels: np.ndarray[Any, Any] = array.compute()
     return pixels
 
 

@@ -23,7 +23,7 @@ def shrink(source: Pixels, rows: range, cols: range, *, scale: float) -> Pixels:
     ys, xs = row_weights.source_range, col_weights.source_range
     out = np.full((len(rows), len(cols), 3), 77, dtype=np.uint8)
     part = source[ys.start : ys.stop, xs.start : xs.stop]
-    resample(part, row_weights, col_weights, out=out)
+    resample(part, row_weights, cols=col_weights, out=out)
     return out
 
 

@@ -20,7 +20,7 @@ CM = {"resolutionunit": "CENTIMETER"}
 
 
 def compute(array: da.Array, scheduler: str) -> Picture:
-    pixels: Picture = array.compute(scheduler=scheduler, num_workers=2)  # type: ignore[no-untyped-call]
+    pixels: Picture = array.compute(scheduler=scheduler, num_workers=2)
     return pixels
 
 
