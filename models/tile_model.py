@@ -36,8 +36,9 @@ class TileModel(Protocol):
     def predict(self, batch: TileBatch) -> NDArray[Any]:
         """Maps `(n, y, x, c)`, one per tile, at the tile's own resolution.
 
-        For `semantic`: probabilities per class, in [0, 1]. For `instance`: what the spec's decode
-        reads (`distance`: foreground probability per class, then the inner distance;
+        For `semantic`: probabilities in [0, 1], one channel per class where labels may overlap,
+        else background first and then one per class. For `instance`: what the spec's decode reads
+        (`distance`: foreground probability per class, then the inner distance;
         `labels`: integers, instance ids with 0 = background, then where there are several classes
         each pixel's class number, 1 for the first class).
         """
