@@ -11,9 +11,10 @@ from time import monotonic
 
 import pandas as pd
 
-from slideloom.errors import SettingsError, SlideloomError, SlideNotFoundError
+from slideloom.errors import RoiError, SettingsError, SlideloomError, SlideNotFoundError
 from slideloom.models.tile_model import TileModel
 from slideloom.workflows.config import RunConfig
+from slideloom.workflows.export import check_formats
 from slideloom.workflows.export.atomic import make_folder
 from slideloom.workflows.export.tables import write_csv
 from slideloom.workflows.progress import BarProgress
@@ -116,7 +117,13 @@ def run_batch(
 
     Raises:
         OutputError: `out` cannot be written to.
+        RoiError: There is no such ROI file.
+        SettingsError: A format that no exporter writes.
     """
+    check_formats(config.formats)
+    if config.roi is not None and not config.roi.is_file():
+        msg = f"there is no ROI file '{config.roi}': check --roi"
+        raise RoiError(msg)
     make_folder(out)
     outcomes = []
     with BarProgress() as progress:
@@ -182,8 +189,13 @@ def _write_tables(outcomes: Sequence[SlideOutcome], out: Path, *, model: TileMod
         write_csv(out / COUNTS_FILE, pd.concat(tables, ignore_index=True))
 
 
-def print_outcomes(outcomes: Sequence[SlideOutcome], out: Path) -> int:
+def print_outcomes(outcomes: Sequence[SlideOutcome], out: Path, *, traces: bool) -> int:
     """Say how a batch went: results to standard output, faults to standard error.
+
+    Args:
+        outcomes: Of all slides.
+        out: The batch's folder.
+        traces: Also print Python's traceback of each fault.
 
     Returns:
         The exit code: 1 where a slide failed, else 0.
@@ -191,6 +203,8 @@ def print_outcomes(outcomes: Sequence[SlideOutcome], out: Path) -> int:
     for outcome in outcomes:
         if outcome.counts is None:
             print(f"slideloom: {outcome.slide}: {outcome.error}", file=sys.stderr)
+            if traces:
+                print(outcome.trace, file=sys.stderr)
         else:
             totals = outcome.counts.groupby("class", sort=False)["count"].sum()
             found = ", ".join(f"{count} {name}" for name, count in totals.items())

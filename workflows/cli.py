@@ -11,13 +11,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from pydantic import ValidationError
 
 from slideloom.errors import MissingMppError, SettingsError, SlideFormatError, SlideloomError
 
 # Imports inside commands keep `slideloom --help` and `slideloom info` free of torch.
+
+# The base of all faults of a command line. Newer typer brings its own copy of click, so click's
+# class of that name need not be the one that is raised.
+_CommandLineFault = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="slideloom",
@@ -52,10 +55,10 @@ def run_command(arguments: list[str], *, debug: bool = False) -> int:
         The exit code.
     """
     try:
-        code = app(arguments, standalone_mode=False, prog_name="slideloom")
-    except click.ClickException as error:
-        return _complain(error.format_message(), 2)
-    except click.Abort:
+        code = app(arguments, standalone_mode=False, prog_name="slideloom", obj=debug)
+    except _CommandLineFault as error:
+        return _complain(f"{error.format_message()} See slideloom --help.", 2)
+    except typer.Abort:
         return _complain("stopped; run the same command again to go on", 130)
     except SlideloomError as error:
         if debug:
@@ -110,6 +113,7 @@ def info(
 
 @app.command()
 def run(
+    context: typer.Context,
     slides: Annotated[list[Path], typer.Argument(help="Slides, folders or globs.")],
     model: Annotated[str, typer.Option(help="A built-in model, a folder, or hf://org/name.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
@@ -141,7 +145,7 @@ def run(
     )
     found = find_slides(slides)
     outcomes = run_batch(found, load_model(model, device=device), out=out, config=config, mpp=mpp)
-    return print_outcomes(outcomes, out)
+    return print_outcomes(outcomes, out, traces=context.obj)
 
 
 def _config(**chosen: Any) -> Any:  # noqa: ANN401  (fields of RunConfig)
