@@ -23,7 +23,7 @@ from slideloom.models.tile_model import TileModel
 from slideloom.postprocess.stitch import Objects
 from slideloom.postprocess.table import CountedArea, count_objects, roi_members, tabulate_objects
 from slideloom.workflows.config import RunConfig
-from slideloom.workflows.export import ExportInput, check_formats, write_exports
+from slideloom.workflows.export import EXPORTERS, ExportInput, check_formats, write_exports
 from slideloom.workflows.export.atomic import atomic_file, make_folder
 from slideloom.workflows.flows import flow_for
 from slideloom.workflows.overlay import draw_overlay, write_png
@@ -108,12 +108,11 @@ class _Run:
         """The result that an earlier run left, where it is this run's."""
         if self.config.overwrite or not (self.out / RECORD_FILE).exists():
             return None
-        record = read_record(self.out)
-        same = record.key == self.plan.key
-        return load_result(self.out) if same and self._has_formats(record) else None
-
-    def _has_formats(self, record: RunRecord) -> bool:
-        return set(self.config.formats) <= set(record.settings.formats)
+        if read_record(self.out).key != self.plan.key:
+            return None
+        files = [EXPORTERS[name].file_name for name in (*_TABLES, *self.config.formats)]
+        whole = all((self.out / name).exists() for name in (*files, LABELS_FOLDER))
+        return load_result(self.out) if whole else None
 
     def compute(self) -> SlideResult:
         """All stages."""

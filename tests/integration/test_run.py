@@ -69,6 +69,15 @@ def test_a_finished_run_is_not_computed_again(
     assert model.calls.total() == 2 * calls
 
 
+def test_a_result_that_lost_a_file_is_computed_again(
+    slide_path: Path, model: PerfectTileModel, tmp_path: Path
+) -> None:
+    run_slide(slide_path, model, out=tmp_path, config=CONFIG)
+    (tmp_path / "objects.geojson").unlink()
+    run_slide(slide_path, model, out=tmp_path, config=CONFIG)
+    assert (tmp_path / "objects.geojson").exists()
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(
     slide_path: Path, scene: Scene, model: PerfectTileModel, tmp_path: Path
 ) -> None:
