@@ -66,12 +66,16 @@ def write_geojson(
     """
     labels = _classifications(objects, classes)
     kind = orjson.dumps(object_type)
+    # The areas of a mask have no score: a column without a single value is left out.
+    measured = [column for column in _MEASUREMENTS if objects[column].notna().any()]
     count = 0
     with atomic_file(path) as raw, _compressed(raw, path) as file:
         file.write(b'{"type":"FeatureCollection","features":[')
         for start in range(0, len(objects), _OBJECTS_PER_BATCH):
             batch = objects.iloc[start : start + _OBJECTS_PER_BATCH]
-            lines = list(_features(batch, labels=labels, kind=kind, offset=offset))
+            lines = list(
+                _features(batch, labels=labels, kind=kind, offset=offset, measured=measured)
+            )
             if lines:
                 file.write(b",\n" if count else b"\n")
                 file.write(b",\n".join(lines))
@@ -101,12 +105,17 @@ def _classifications(objects: gpd.GeoDataFrame, classes: Sequence[ModelClass]) -
 
 
 def _features(
-    objects: gpd.GeoDataFrame, *, labels: dict[str, bytes], kind: bytes, offset: Point
+    objects: gpd.GeoDataFrame,
+    *,
+    labels: dict[str, bytes],
+    kind: bytes,
+    offset: Point,
+    measured: Sequence[str],
 ) -> Iterator[bytes]:
     rounded = round_polygons(objects.geometry.to_numpy(), offset)
     table = objects[rounded.kept]
-    measurements = [_numbers(table[column].to_numpy()) for column in _MEASUREMENTS]
-    names = [orjson.dumps(name) for name in _MEASUREMENTS.values()]
+    measurements = [_numbers(table[column].to_numpy()) for column in measured]
+    names = [orjson.dumps(_MEASUREMENTS[column]) for column in measured]
     shapes = polygons_to_json(rounded.geometry)
     rows = zip(table["id"], shapes, table["class"], zip(*measurements, strict=True), strict=True)
     for identity, shape, name, values in rows:

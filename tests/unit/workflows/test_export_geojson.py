@@ -108,6 +108,11 @@ def test_measurements_that_are_not_finite_are_strings(tmp_path: Path) -> None:
     assert areas == ["NaN", "Infinity", "-Infinity"]
 
 
+def test_a_measurement_that_no_object_has_is_left_out(tmp_path: Path) -> None:
+    features = written(tmp_path / "a.geojson", table(RING, RING, score=[np.nan, np.nan]))
+    assert all("Score" not in item["properties"]["measurements"] for item in features)
+
+
 def test_names_are_escaped(tmp_path: Path) -> None:
     objects = table(RING, **{"class": [CLASSES[1].name]})
     [feature] = written(tmp_path / "a.geojson", objects)
