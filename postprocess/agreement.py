@@ -54,6 +54,21 @@ class Agreement:
         return np.maximum(self.of_first, self.of_second) >= SAME
 
 
+def agree_where_they_meet(
+    pieces: Pieces, agreement: Agreement, *, grid: TileGrid
+) -> NDArray[np.bool_]:
+    """Whether one piece of each pair holds most of the other's parts that it meets, `(pairs,)`.
+
+    An object may cross the strip that two tiles see several times, and each tile may see another
+    two of its crossings joined. So only the connected parts in the strip that both reach count.
+    """
+    pixels, windows = pieces.pixels, windows_of(pieces.tile, grid=grid)
+    first, second = agreement.first, agreement.second
+    of_first = pixels.areas_met(first, second, boxes=windows[second])
+    of_second = pixels.areas_met(second, first, boxes=windows[first])
+    return np.asarray(agreement.common >= SAME * np.minimum(of_first, of_second), np.bool_)
+
+
 def windows_of(tile: NDArray[np.integer], *, grid: TileGrid) -> NDArray[np.int64]:
     """Windows of tiles, `(n, 2)` rows (row, col) to `(n, 4)` rows `(x0, y0, x1, y1)`."""
     corner = tile[:, ::-1].astype(np.int64) * grid.core_px - grid.halo_px

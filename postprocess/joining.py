@@ -9,28 +9,31 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from slideloom.postprocess.agreement import Agreement
+from slideloom.postprocess.agreement import Agreement, agree_where_they_meet
 from slideloom.postprocess.pieces import Pieces
+from slideloom.tiling.grid import TileGrid
 
 
 def join_cut(
-    pieces: Pieces, agreement: Agreement, *, open_cut: NDArray[np.bool_]
+    pieces: Pieces, agreement: Agreement, *, grid: TileGrid, open_cut: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
     """Group the cut pieces that continue each other.
 
-    Two pieces continue each other where they agree on the pixels that both tiles see. Pieces that
-    one tile saw side by side, sharing an edge, are never put in one group: where a third piece
-    would join them, the weaker of its two links is cut.
+    Two pieces continue each other where they agree on the parts that both tiles see and both
+    pieces reach. Pieces that one tile saw side by side, sharing an edge, are never put in one
+    group: where a third piece would join them, the weaker of its two links is cut.
 
     Args:
         pieces: All pieces.
         agreement: Between pieces of different tiles.
+        grid: The grid of the tiles.
         open_cut: `(n,)`, the pieces to group.
 
     Returns:
         `(n,)`, group numbers from 0 for the pieces of `open_cut`, -1 for the others.
     """
-    links = agreement.take(open_cut[agreement.first] & open_cut[agreement.second] & agreement.same)
+    links = agreement.take(open_cut[agreement.first] & open_cut[agreement.second])
+    links = links.take(agree_where_they_meet(pieces, links, grid=grid))
     groups = _components(links, count=len(pieces))
     for group in _crowded(pieces, groups, open_cut=open_cut):
         members = np.flatnonzero(groups == group)

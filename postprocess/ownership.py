@@ -18,8 +18,9 @@ def choose_whole(
 
     The tile whose core holds the piece's reference point (its centroid) owns it. A whole piece of
     another tile is kept only where its owner sees the object too but cut, or also leaves it to the
-    other (two views of one object can put its centroid on either side of a border), or was
-    never predicted.
+    other (two views of one object can put its centroid on either side of a border), or has no say:
+    it was never predicted, or the object has no pixel in its core (the centroid of a C lies
+    outside the C).
 
     Args:
         pieces: All pieces.
@@ -33,10 +34,17 @@ def choose_whole(
     # An empty set has no centroid; no piece is empty.
     home = np.floor(pieces.pixels.centroids).astype(np.int64)[:, ::-1] // grid.core_px
     owned = (home == pieces.tile).all(axis=1)
+    corner = home[:, ::-1] * grid.core_px
+    core_area = pieces.pixels.areas_in(
+        np.arange(len(pieces)), np.concatenate([corner, corner + grid.core_px], axis=1)
+    )
     whole_pair = ~pieces.cut[agreement.first] & ~pieces.cut[agreement.second]
     rivals = agreement.take(whole_pair & agreement.same)
     supported = (
-        owned | ~predicted[home[:, 0], home[:, 1]] | _seen_at_home(pieces, agreement, home=home)
+        owned
+        | ~predicted[home[:, 0], home[:, 1]]
+        | (core_area == 0)
+        | _seen_at_home(pieces, agreement, home=home)
     )
     order = _order(pieces, owned, grid=grid)
     candidates = order[~pieces.cut[order] & supported[order]]

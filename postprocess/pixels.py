@@ -142,6 +142,26 @@ class PixelSets:
             self.offsets, self.runs, np.asarray(index, np.int64), np.asarray(boxes, np.int64)
         )
 
+    def areas_met(
+        self,
+        first: NDArray[np.integer],
+        second: NDArray[np.integer],
+        *,
+        boxes: NDArray[np.integer],
+    ) -> NDArray[np.int64]:
+        """Pixels of the parts of set `first[i]` in box `i` that set `second[i]` meets, `(pairs,)`.
+
+        A part is a 4-connected area of what the box shows of the set, and is met where the two sets
+        have a pixel of it in common. Boxes are `(pairs, 4)` rows `(x0, y0, x1, y1)`.
+        """
+        return run_loops.areas_met(
+            self.offsets,
+            self.runs,
+            np.asarray(first, np.int64),
+            np.asarray(second, np.int64),
+            np.asarray(boxes, np.int64),
+        )
+
     def touch(self, first: int, second: int) -> bool:
         """Whether two sets share a pixel edge (corners do not count) or a pixel."""
         one = self.runs[self.offsets[first] : self.offsets[first + 1]]

@@ -176,6 +176,31 @@ def areas_in(offsets: Longs, runs: Runs, index: Longs, frames: Longs) -> Longs:
 
 
 @jit
+def areas_met(offsets: Longs, runs: Runs, first: Longs, second: Longs, frames: Longs) -> Longs:
+    """Pixels of those connected parts of `first[i]` in frame `i` that hold one of `second[i]`."""
+    out = np.zeros(len(first), np.int64)
+    for pair in range(len(first)):
+        own = runs[offsets[first[pair]] : offsets[first[pair] + 1]]
+        _, seen = crop(np.array([0, len(own)]), own, frames[pair : pair + 1])
+        part = connect(seen)
+        met = np.zeros(len(seen), np.bool_)
+        k, j, stop = 0, offsets[second[pair]], offsets[second[pair] + 1]
+        while k < len(seen) and j < stop:
+            if seen[k, 0] == runs[j, 0] and max(seen[k, 1], runs[j, 1]) < min(
+                seen[k, 2], runs[j, 2]
+            ):
+                met[part[k]] = True
+            if seen[k, 0] < runs[j, 0] or (seen[k, 0] == runs[j, 0] and seen[k, 2] < runs[j, 2]):
+                k += 1
+            else:
+                j += 1
+        for k in range(len(seen)):
+            if met[part[k]]:
+                out[pair] += seen[k, 2] - seen[k, 1]
+    return out
+
+
+@jit
 def touch(one: Runs, two: Runs) -> bool:
     """Whether two sets share a pixel edge or a pixel."""
     j = 0

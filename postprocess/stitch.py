@@ -87,7 +87,7 @@ def stitch_pieces(pieces: Pieces, *, grid: TileGrid, predicted: NDArray[np.bool_
     agreement = find_agreement(pieces, grid=grid)
     whole = choose_whole(pieces, agreement, grid=grid, predicted=predicted)
     open_cut = pieces.cut & ~explained_cuts(pieces, agreement, whole=whole)
-    groups = join_cut(pieces, agreement, open_cut=open_cut)
+    groups = join_cut(pieces, agreement, grid=grid, open_cut=open_cut)
     groups[whole] = groups.max(initial=-1) + 1 + np.arange(whole.sum())
     objects = _assemble(pieces, groups, grid=grid)
     used = groups >= 0
