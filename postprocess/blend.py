@@ -92,7 +92,8 @@ class Blended:
         if not overlapping:
             best: NDArray[np.uint8] = self.sums.argmax(axis=0).astype(np.uint8)
             return best[None]
-        limit = self.weights.astype(np.float64) * (threshold * FULL)
+        # In whole steps too: what is exactly at the threshold must not be rounded above it.
+        limit = self.weights * np.uint32(np.rint(threshold * FULL))
         masks: NDArray[np.uint8] = (self.sums > limit).astype(np.uint8)
         return masks
 
