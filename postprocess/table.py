@@ -92,8 +92,9 @@ def tabulate_objects(
     names = np.array(list(class_names), dtype=object)
     frame = gpd.GeoDataFrame(
         {
-            "id": _ids(objects, seed),
-            "class": names[objects.class_id],
+            # The type is named, so that a table without objects has the same columns.
+            "id": pd.Series(_ids(objects, seed), dtype=str),
+            "class": pd.Series(names[objects.class_id], dtype=str),
             "score": objects.score,
             "area_um2": objects.pixels.areas * scale.mpp**2,
             "perimeter_um": outlines.perimeter_px * scale.mpp,
