@@ -1,0 +1,102 @@
+"""Connected areas against scipy, with the mask split into regions."""
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from slideloom.postprocess.components import class_runs, concat_objects, connected_objects
+from slideloom.postprocess.stitch import Objects
+from slideloom.wsi.geometry import Box
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def _cuts(rng: np.random.Generator, length: int) -> list[int]:
+    inner = rng.integers(0, length, int(rng.integers(0, 4))).tolist()
+    return sorted({0, *inner, length})
+
+
+def _split(mask: NDArray[np.bool_], rng: np.random.Generator, *, class_id: int = 0) -> Objects:
+    """The objects of a mask that is split at random into regions, in random order."""
+    rows, cols = _cuts(rng, mask.shape[0]), _cuts(rng, mask.shape[1])
+    boxes = [
+        Box(x0=x0, y0=y0, x1=x1, y1=y1) for y0, y1 in pairwise(rows) for x0, x1 in pairwise(cols)
+    ]
+    order = rng.permutation(len(boxes)).tolist()
+    parts = [
+        class_runs(mask[boxes[i].y0 : boxes[i].y1, boxes[i].x0 : boxes[i].x1], box=boxes[i])
+        for i in order
+    ]
+    return connected_objects(parts, class_id=class_id)
+
+
+def _paint(objects: Objects, shape: tuple[int, ...]) -> NDArray[np.uint32]:
+    canvas = np.zeros(shape, np.uint32)
+    frame = Box(x0=0, y0=0, x1=shape[1], y1=shape[0])
+    objects.pixels.paint(canvas, np.arange(1, len(objects) + 1), frame=frame)
+    return canvas
+
+
+def _by_first_pixel(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Scipy's 4-connected areas, renumbered in the order of their first pixels."""
+    # One more row, so that there always is a background.
+    areas = np.asarray(ndimage.label(np.pad(mask, ((0, 1), (0, 0))))[0], np.int64)
+    numbers, first = np.unique(areas, return_index=True)
+    numbers = numbers[np.argsort(first)]
+    new_number = np.zeros(len(numbers), np.int64)
+    new_number[numbers[numbers > 0]] = np.arange(1, len(numbers))
+    return new_number[areas][:-1]
+
+
+@given(seeds, st.floats(0.2, 0.9))
+def test_objects_are_the_areas_of_the_whole_mask(seed: int, filled: float) -> None:
+    rng = np.random.default_rng(seed)
+    mask = rng.random(rng.integers(1, 40, 2)) < filled
+    objects = _split(mask, rng, class_id=3)
+    np.testing.assert_array_equal(_paint(objects, mask.shape), _by_first_pixel(mask))
+    assert objects.pixels.areas.sum() == mask.sum()
+    assert (objects.class_id == 3).all()
+    assert np.isnan(objects.score).all()
+    assert not objects.recombined.any()
+
+
+@given(seeds)
+def test_the_split_changes_nothing(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = rng.random((30, 30)) < 0.6
+    box = Box(x0=0, y0=0, x1=30, y1=30)
+    whole = connected_objects([class_runs(mask, box=box)], class_id=0)
+    split = _split(mask, rng)
+    np.testing.assert_array_equal(split.pixels.runs, whole.pixels.runs)
+    np.testing.assert_array_equal(split.pixels.offsets, whole.pixels.offsets)
+
+
+def test_a_corner_across_regions_does_not_connect() -> None:
+    mask = np.array([[True, False], [False, True]])
+    boxes = [Box(x0=x, y0=y, x1=x + 1, y1=y + 1) for y in (0, 1) for x in (0, 1)]
+    parts = [class_runs(mask[b.y0 : b.y1, b.x0 : b.x1], box=b) for b in boxes]
+    assert len(connected_objects(parts, class_id=0)) == 2
+
+
+def test_an_empty_mask_has_no_objects() -> None:
+    empty = class_runs(np.zeros((4, 5), np.bool_), box=Box(x0=0, y0=0, x1=5, y1=4))
+    assert len(connected_objects([empty], class_id=0)) == 0
+    assert len(connected_objects([], class_id=0)) == 0
+
+
+@given(seeds)
+def test_classes_are_listed_by_first_pixel_together(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    masks = rng.random((3, 12, 15)) < 0.5
+    parts = [_split(mask, rng, class_id=number) for number, mask in enumerate(masks)]
+    objects = concat_objects(parts)
+    keys = np.column_stack([objects.pixels.first_pixels, objects.class_id]).tolist()
+    assert keys == sorted(keys)
+    assert len(objects) == sum(len(part) for part in parts)
+    for number, mask in enumerate(masks):
+        chosen = objects.take(np.flatnonzero(objects.class_id == number))
+        np.testing.assert_array_equal(_paint(chosen, mask.shape), _by_first_pixel(mask))
