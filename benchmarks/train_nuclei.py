@@ -195,7 +195,10 @@ def train(data: Path, out: Path, *, steps: int, seed: int, start: Path | None) -
 def finish(data: Path, out: Path) -> None:
     """Choose the decode settings on training images, and put held-out figures into the spec."""
     model = load_model(out, device="cpu")
-    chosen = choose_settings(model, training_sets(data))
+    sets = training_sets(data)
+    # Their edges are sharper than any tissue's, which favours a threshold too high for the rest.
+    del sets["made slides"]
+    chosen = choose_settings(model, sets)
     spec = model.spec.model_copy(update={"decode": Decode(name="distance", settings=chosen)})
     model = NetworkModel(spec, model.load(), device="cpu")
     scores = spec_scores(model, held_out_sets(data))
