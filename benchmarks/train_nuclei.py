@@ -52,7 +52,7 @@ SPEC = ModelSpec(
         encoder="tu-regnetx_004",
         arguments={"encoder_depth": 4, "decoder_channels": (96, 64, 32, 16)},
     ),
-    classes=(ModelClass(name="nucleus", color=(42, 157, 143)),),
+    classes=(ModelClass(name="nucleus", color=(57, 255, 20)),),
     mpp=MPP,
     tile_px=512,
     halo_px=32,
