@@ -162,6 +162,7 @@ def test_an_object_belongs_to_the_roi_that_holds_its_middle() -> None:
         Roi(name="top", geometry=_square(0, 0, 100, 40)),
         Roi(name="pixel", geometry=_square(51, 51, 52, 52)),
         Roi(name="beside", geometry=_square(40, 40, 50, 50)),
+        Roi(name="hole", geometry=_square(15, 2.5, 20, 7.5)),
         Roi(name="halves", geometry=shapely.union(_square(0, 0, 30, 75), _square(80, 0, 100, 75))),
     ]
     members = roi_members(objects.pixels, scale=SCALE, rois=rois)
@@ -170,11 +171,12 @@ def test_an_object_belongs_to_the_roi_that_holds_its_middle() -> None:
         [True, True, False, False],
         [False, False, True, False],
         [False, False, False, False],
+        [False, False, False, False],
         [True, True, False, True],
     ]
     assert roi_members(objects.pixels, scale=SCALE, rois=[]).shape == (0, 4)
     empty = _objects(np.zeros((30, 40), np.int32))
-    assert roi_members(empty.pixels, scale=SCALE, rois=rois).shape == (5, 0)
+    assert roi_members(empty.pixels, scale=SCALE, rois=rois).shape == (6, 0)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 39))
