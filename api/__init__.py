@@ -29,7 +29,8 @@ from slideloom.errors import (
 )
 
 if TYPE_CHECKING:
-    from slideloom.models.folder import list_models, load_model
+    from slideloom.models.catalog import list_models
+    from slideloom.models.folder import load_model
     from slideloom.workflows.config import RunConfig
     from slideloom.workflows.result import SlideResult, load_result
     from slideloom.workflows.run import run_slide
@@ -63,7 +64,7 @@ _HOMES = {
     "RunConfig": "slideloom.workflows.config",
     "Slide": "slideloom.wsi",
     "SlideResult": "slideloom.workflows.result",
-    "list_models": "slideloom.models.folder",
+    "list_models": "slideloom.models.catalog",
     "load_model": "slideloom.models.folder",
     "load_result": "slideloom.workflows.result",
     "open_slide": "slideloom.wsi",

@@ -33,10 +33,11 @@ from benchmarks.train_nuclei_evaluate import (
     table,
 )
 from slideloom.models.architectures import build_network
+from slideloom.models.catalog import read_spec
 from slideloom.models.folder import load_model, save_model
 from slideloom.models.network import NetworkModel
 from slideloom.models.spec import Architecture, Decode, ModelClass, ModelSpec, Normalisation
-from slideloom.models.weights import read_network, read_spec
+from slideloom.models.weights import read_network
 
 BATCH = 8
 PEAK_RATE = 2e-3

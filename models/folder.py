@@ -1,4 +1,4 @@
-"""Load, save and list models: a model is a folder, and some are built in."""
+"""Load and save models: a model is a folder, and some are built in."""
 
 from __future__ import annotations
 
@@ -8,27 +8,20 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from slideloom.errors import ModelFolderError, ModelNotFoundError
+from slideloom.errors import ModelFolderError
+from slideloom.models.catalog import (
+    CARD_FILE,
+    SPEC_FILE,
+    WEIGHTS_FILE,
+    model_folder,
+    read_spec,
+)
 from slideloom.models.device import Precision
 from slideloom.models.network import NetworkModel
 from slideloom.models.spec import ModelSpec
-from slideloom.models.weights import SPEC_FILE, WEIGHTS_FILE, pack_weights, read_spec
+from slideloom.models.weights import pack_weights
 
-__all__ = ["list_models", "load_model", "model_folder", "save_model"]
-
-BUILTIN = Path(__file__).parent / "builtin"
-CARD_FILE = "README.md"
-HUB_PREFIX = "hf://"
-
-
-def list_models() -> tuple[ModelSpec, ...]:
-    """The specs of the models that come with slideloom, by name.
-
-    Examples:
-        >>> [spec.name for spec in list_models()]
-        ['nuclei']
-    """
-    return tuple(read_spec(path.parent) for path in sorted(BUILTIN.glob(f"*/{SPEC_FILE}")))
+__all__ = ["load_model", "save_model"]
 
 
 def load_model(
@@ -51,46 +44,6 @@ def load_model(
     model = NetworkModel(read_spec(folder), folder, device=device, precision=precision)
     model.load()
     return model
-
-
-def model_folder(name: str | Path) -> Path:
-    """The folder of a model, see `load_model`.
-
-    Raises:
-        ModelNotFoundError: Nothing of that name.
-    """
-    text = str(name)
-    if text.startswith(HUB_PREFIX):
-        return _download(text.removeprefix(HUB_PREFIX))
-    builtin = BUILTIN / text
-    if isinstance(name, str) and text.isidentifier() and (builtin / SPEC_FILE).is_file():
-        return builtin
-    folder = Path(name)
-    if folder.is_dir():
-        return folder
-    known = ", ".join(spec.name for spec in list_models())
-    msg = (
-        f"there is no model {text!r}: give a built-in name ({known}), a model folder, "
-        f"or {HUB_PREFIX}organisation/name"
-    )
-    raise ModelNotFoundError(msg)
-
-
-def _download(repository: str) -> Path:
-    # Only this branch needs the hub client, and it is slow to import.
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        files = [SPEC_FILE, WEIGHTS_FILE, CARD_FILE]
-        return Path(snapshot_download(repository, allow_patterns=files))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        reason = " ".join(str(error).split())
-        msg = (
-            f"model {HUB_PREFIX}{repository} cannot be downloaded ({reason}): "
-            "check the name and the connection, or give a model folder"
-        )
-        raise ModelNotFoundError(msg) from error
 
 
 def save_model(

@@ -10,6 +10,10 @@ Task = Literal["semantic", "classification", "detection", "instance"]
 Channel = Annotated[int, Field(ge=0, le=255)]
 
 
+_MOST_OVERLAP = 8
+"""Sums of overlapping tiles stay within 32 bits, and no pixel is predicted more than 64 times."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -92,12 +96,18 @@ class ModelSpec(_Strict):
         if 2 * self.halo_px >= self.tile_px:
             msg = f"halo_px {self.halo_px} leaves no core in a tile of {self.tile_px} px"
             raise ValueError(msg)
+        if self.tile_px > _MOST_OVERLAP * self.core_px:
+            msg = (
+                f"halo_px {self.halo_px} leaves a core of {self.core_px} px in a tile of "
+                f"{self.tile_px} px: the core must be at least 1/{_MOST_OVERLAP} of the tile"
+            )
+            raise ValueError(msg)
         names = [item.name for item in self.classes]
         if len(set(names)) != len(names):
             msg = f"class names must differ, got {names}"
             raise ValueError(msg)
-        if self.task == "instance" and self.decode is None:
-            msg = "an instance model needs decode"
+        if self.task == "instance" and (self.decode is None or self.halo_px == 0):
+            msg = "an instance model needs decode, and halo_px > 0 to join objects across tiles"
             raise ValueError(msg)
         return self
 

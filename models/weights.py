@@ -1,15 +1,13 @@
-"""Read and write the two data files of a model folder: `model.json` and `weights.safetensors`."""
+"""Read and write a network's weights: `weights.safetensors` of a model folder."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -17,41 +15,10 @@ from torch import Tensor, nn
 
 from slideloom.errors import ModelFolderError
 from slideloom.models.architectures import build_network
+from slideloom.models.catalog import SPEC_FILE, WEIGHTS_FILE
 from slideloom.models.spec import ModelSpec
 
-__all__ = ["SPEC_FILE", "WEIGHTS_FILE", "pack_weights", "read_network", "read_spec"]
-
-SPEC_FILE = "model.json"
-WEIGHTS_FILE = "weights.safetensors"
-
-
-def read_spec(folder: Path) -> ModelSpec:
-    """Read `model.json`.
-
-    Raises:
-        ModelFolderError: The folder or the file is missing, it is not JSON, a field is wrong, or
-            its format is of another version.
-    """
-    path = folder / SPEC_FILE
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        msg = f"model folder {str(folder)!r} has no {SPEC_FILE}: a model is a folder with that file"
-        raise ModelFolderError(msg) from error
-    except (OSError, ValueError) as error:
-        msg = f"{str(path)!r} cannot be read as JSON ({error}): save or download the model again"
-        raise ModelFolderError(msg) from error
-    version = fields.get("format", 1) if isinstance(fields, dict) else 1
-    if version != 1:
-        msg = f"{str(path)!r} has format {version!r}, and this slideloom reads 1: upgrade slideloom"
-        raise ModelFolderError(msg)
-    try:
-        return ModelSpec.model_validate_json(json.dumps(fields))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        msg = f"{str(path)!r} is not a model spec, {where}: {first['msg']}: correct the file"
-        raise ModelFolderError(msg) from error
+__all__ = ["pack_weights", "read_network"]
 
 
 def read_network(spec: ModelSpec, folder: Path) -> nn.Module:

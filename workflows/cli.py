@@ -20,7 +20,10 @@ from slideloom.errors import MissingMppError, SettingsError, SlideFormatError, S
 
 # The base of all faults of a command line. Newer typer brings its own copy of click, so click's
 # class of that name need not be the one that is raised.
-_CommandLineFault = typer.BadParameter.__mro__[2]
+_CommandLineFault: Any = typer.BadParameter.__mro__[2]
+
+_INTERRUPTED = 130
+"""What typer returns after Ctrl-C."""
 
 app = typer.Typer(
     name="slideloom",
@@ -58,14 +61,14 @@ def run_command(arguments: list[str], *, debug: bool = False) -> int:
         code = app(arguments, standalone_mode=False, prog_name="slideloom", obj=debug)
     except _CommandLineFault as error:
         return _complain(f"{error.format_message()} See slideloom --help.", 2)
-    except typer.Abort:
-        return _complain("stopped; run the same command again to go on", 130)
     except SlideloomError as error:
         if debug:
             raise
         return _complain(
             str(error), 1 if isinstance(error, SlideFormatError | MissingMppError) else 2
         )
+    if code == _INTERRUPTED:
+        return _complain("stopped: the same command again goes on from here", code)
     return code if isinstance(code, int) else 0
 
 
@@ -122,7 +125,8 @@ def run(
     tissue: Annotated[bool, typer.Option(help="Leave out tiles without tissue.")] = True,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
     workers: Annotated[
-        int | None, typer.Option(help="Regions in work at one time.", show_default="one per core")
+        int | None,
+        typer.Option(help="Regions in work at one time.", show_default="one per core, 2 to 8"),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Compute anew what an earlier run left.")
@@ -164,7 +168,7 @@ def _config(**chosen: Any) -> Any:  # noqa: ANN401  (fields of RunConfig)
 @models_app.command("list")
 def list_command() -> None:
     """List the built-in models."""
-    from slideloom.models.folder import list_models
+    from slideloom.models.catalog import list_models
     from slideloom.workflows.info import print_models
 
     print_models(list_models())
@@ -175,6 +179,6 @@ def show_command(
     name: Annotated[str, typer.Argument(help="A built-in model, a folder, or hf://org/name.")],
 ) -> None:
     """Print a model's card."""
-    from slideloom.models.folder import model_folder
+    from slideloom.models.catalog import model_folder, read_card
 
-    typer.echo((model_folder(name) / "README.md").read_text(encoding="utf-8"))
+    typer.echo(read_card(model_folder(name)))

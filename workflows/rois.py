@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ def read_rois(path: Path, slide: Slide) -> tuple[Roi, ...]:
     """The areas of a GeoJSON file, as QuPath writes them.
 
     Coordinates are level-0 pixels from the top left of the image as QuPath shows it, so a slide's
-    bounds offset is added. A feature without a name is called `roi-1`, `roi-2` and so on.
+    bounds offset is added; what lies outside the slide is cut off. A feature without a name is
+    called `roi-1`, `roi-2` and so on.
 
     Raises:
         RoiError: The file is missing, is not GeoJSON, holds no area, or an area lies wholly outside
@@ -31,43 +31,38 @@ def read_rois(path: Path, slide: Slide) -> tuple[Roi, ...]:
     except OSError as error:
         msg = f"ROI file '{path}' cannot be read ({error.strerror}): check --roi"
         raise RoiError(msg) from error
-    except (ValueError, TypeError, KeyError, shapely.errors.ShapelyError) as error:
+    except (AttributeError, ValueError, TypeError, KeyError, shapely.errors.ShapelyError) as error:
         msg = f"ROI file '{path}' is not GeoJSON with polygons ({error}): export it from QuPath"
         raise RoiError(msg) from error
-    shift = np.array([slide.bounds_offset.x, slide.bounds_offset.y])
-    rois = tuple(
-        Roi(
-            name=name or f"roi-{number}",
-            geometry=shapely.transform(area, lambda xy: xy + shift),
-        )
-        for number, (name, area) in enumerate(features, start=1)
-    )
-    if not rois:
+    if not features:
         msg = f"ROI file '{path}' holds no polygon: draw at least one area"
         raise RoiError(msg)
-    _check_inside(rois, path, slide=slide)
-    return rois
+    return tuple(
+        Roi(name=name or f"roi-{number}", geometry=_on_slide(area, slide, source=path))
+        for number, (name, area) in enumerate(features, start=1)
+    )
 
 
-def _check_inside(rois: tuple[Roi, ...], path: Path, *, slide: Slide) -> None:
-    """Every ROI has to meet the slide."""
+def _on_slide(area: shapely.Geometry, slide: Slide, *, source: Path) -> shapely.Geometry:
+    """The part of an area of QuPath's image that lies on the slide, in level-0 pixels."""
+    shift = np.array([slide.bounds_offset.x, slide.bounds_offset.y])
     frame = shapely.box(0, 0, slide.size.width, slide.size.height)
-    for roi in rois:
-        if not shapely.area(shapely.intersection(roi.geometry, frame)) > 0:
-            bounds = ", ".join(f"{value:g}" for value in shapely.bounds(roi.geometry).tolist())
-            msg = (
-                f"ROI '{roi.name}' of '{path}' covers x0, y0, x1, y1 = {bounds} and lies outside "
-                f"slide '{slide.name}' of {slide.size.width} x {slide.size.height} px: "
-                "give level-0 pixels"
-            )
-            raise RoiError(msg)
+    part = shapely.intersection(shapely.transform(area, lambda xy: xy + shift), frame)
+    if not shapely.area(part) > 0:
+        bounds = ", ".join(f"{value:g}" for value in shapely.bounds(area).tolist())
+        msg = (
+            f"a ROI of '{source}' covers x0, y0, x1, y1 = {bounds} and lies outside slide "
+            f"'{slide.name}' of {slide.size.width} x {slide.size.height} px: give level-0 pixels"
+        )
+        raise RoiError(msg)
+    return part
 
 
-def _features(document: Any) -> Iterable[tuple[str | None, shapely.Geometry]]:  # noqa: ANN401  (JSON)
+def _features(document: Any) -> list[tuple[str | None, shapely.Geometry]]:  # noqa: ANN401  (JSON)
     """Name and area of each feature; a collection, a bare list and one feature are all read."""
     if isinstance(document, dict):
         document = document.get("features", [document])
-    found = []
+    found: list[tuple[str | None, shapely.Geometry]] = []
     for feature in document:
         geometry = shapely.make_valid(shapely.geometry.shape(feature["geometry"]))
         areas = [part for part in shapely.get_parts(geometry) if part.area > 0]

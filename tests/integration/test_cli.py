@@ -26,12 +26,15 @@ def test_a_folder_with_a_broken_slide_finishes_the_others(
     (folder / "notes.txt").write_text("not a slide")
     code = _run("run", folder, "--model", "nuclei", "--out", tmp_path / "out")
     assert code == 1
-    manifest = pd.read_csv(tmp_path / "out" / "manifest.csv").set_index("status")
-    assert Path(manifest.loc["done", "slide"]).name == "good.tif"
-    assert "damaged" in manifest.loc["failed", "error"]
+    manifest = pd.read_csv(tmp_path / "out" / "manifest.csv").set_index("slide")
+    assert manifest["status"].to_dict() == {
+        str(folder / "broken.svs"): "failed",
+        str(folder / "good.tif"): "done",
+    }
+    assert "damaged" in str(manifest["error"].iloc[0])
     counts = pd.read_csv(tmp_path / "out" / "counts.csv")
     geojson = validate_geojson(tmp_path / "out" / "good" / "objects.geojson")
-    assert counts["count"].sum() == manifest.loc["done", "nucleus"] == geojson.features > 0
+    assert counts["count"].sum() == manifest["nucleus"].sum() == geojson.features > 0
     printed = capsys.readouterr()
     assert "good.tif: " in printed.out
     assert printed.err.count("\n") == 2
@@ -152,10 +155,33 @@ def test_a_slide_without_mpp_runs_with_the_option(
     ring = [[1000, 1000], [1600, 1000], [1600, 1500], [1000, 1500], [1000, 1000]]
     geometry = {"type": "Polygon", "coordinates": [ring]}
     roi.write_bytes(orjson.dumps({"type": "Feature", "properties": {}, "geometry": geometry}))
-    words = ["run", slide, "--model", "nuclei", "--out", tmp_path / "out", "--roi", roi]
+    words: list[str | Path] = [
+        "run",
+        slide,
+        "--model",
+        "nuclei",
+        "--out",
+        tmp_path / "out",
+        "--roi",
+        roi,
+    ]
     assert _run(*words) == 1
     assert "pass --mpp" in capsys.readouterr().err
     assert _run(*words, "--mpp", "0.5") == 0
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    slide_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("slideloom.workflows.batch.run_slide", interrupted)
+    assert _run("run", slide_path, "--model", "nuclei", "--out", tmp_path) == 130
+    assert "the same command again" in capsys.readouterr().err
 
 
 def test_models_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -231,6 +231,7 @@ def test_faults_are_clear_errors(
     ("text", "fault"),
     [
         ("{", "is not GeoJSON"),
+        ('[{"type":"Feature","geometry":null}]', "is not GeoJSON"),
         ('{"type":"FeatureCollection","features":[]}', "holds no polygon"),
         ('{"type":"Feature","geometry":{"type":"Point","coordinates":[1,2]}}', "holds no polygon"),
         (

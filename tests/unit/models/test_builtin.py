@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from slideloom.models.folder import list_models, load_model, model_folder
+from slideloom.models.catalog import list_models, model_folder
+from slideloom.models.folder import load_model
 from slideloom.models.network import NetworkModel
 from slideloom.models.tile_model import TileBatch
 from slideloom.postprocess.decode import decode

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from slideloom.errors import ModelFolderError, ModelNotFoundError
 from slideloom.models.architectures import build_network
-from slideloom.models.folder import list_models, load_model, model_folder, save_model
+from slideloom.models.catalog import list_models, model_folder, read_card
+from slideloom.models.folder import load_model, save_model
 from slideloom.models.spec import ModelSpec
 
 
@@ -207,3 +208,10 @@ def test_hub_failure_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelNotFoundError, match="hf://a/b cannot be downloaded") as caught:
         load_model("hf://a/b")
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_card_says_so(folder: Path) -> None:
+    assert read_card(folder) == "# small\n"
+    (folder / "README.md").unlink()
+    with pytest.raises(ModelFolderError, match=r"no README\.md"):
+        read_card(folder)
