@@ -15,8 +15,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from slideloom.postprocess.jit import jit
 from slideloom.postprocess.pixels import PixelSets
+from slideloom.wsi.jit import jit
 
 _BATCH_RUNS = 1_000_000
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slideloom.postprocess.agreement import SAME, Agreement, windows_of
-from slideloom.postprocess.jit import jit
 from slideloom.postprocess.pieces import Pieces
 from slideloom.tiling.grid import TileGrid
+from slideloom.wsi.jit import jit
 
 
 def choose_whole(

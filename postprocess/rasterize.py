@@ -6,8 +6,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from slideloom.postprocess.jit import jit
 from slideloom.wsi.geometry import Box
+from slideloom.wsi.jit import jit
 
 
 def rasterize(geometry: shapely.Geometry, box: Box) -> NDArray[np.bool_]:

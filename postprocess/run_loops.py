@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from slideloom.postprocess.jit import jit
+from slideloom.wsi.jit import jit
 
 Runs = NDArray[np.int32]
 Longs = NDArray[np.int64]

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from slideloom.wsi.jit import jit
 
 _SLIVER = 1e-7
 """Overlaps below this part of a pixel are rounding noise of the scale's division."""
@@ -98,7 +99,7 @@ _Part = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 """First source pixel, count and weights, as the compiled loops take them."""
 
 
-@numba.njit(cache=True, nogil=True)
+@jit
 def _average(source: NDArray[np.uint8], rows: _Part, cols: _Part, out: NDArray[np.uint8]) -> None:
     """Rows first, as whole vectors; then the columns of the few rows that are left."""
     row_first, row_count, row_weight = rows

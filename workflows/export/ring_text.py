@@ -8,8 +8,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from slideloom.postprocess.jit import jit
 from slideloom.workflows.export.rounding import STEPS_PER_PX
+from slideloom.wsi.jit import jit
 
 __all__ = ["polygons_to_json"]
 

@@ -1,4 +1,4 @@
-"""The one way in which this project compiles its hot loops."""
+"""The one way in which this project compiles its hot loops; every layer may import it."""
 
 from __future__ import annotations
 
