@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
+from slideloom.errors import OutputError
 from slideloom.models.folder import load_model
 from slideloom.models.tile_model import TileModel
 from slideloom.postprocess.stitch import Objects
@@ -106,9 +107,13 @@ class _Run:
 
     def finished(self) -> SlideResult | None:
         """The result that an earlier run left, where it is this run's."""
-        if self.config.overwrite or not (self.out / RECORD_FILE).exists():
+        if self.config.overwrite:
             return None
-        if read_record(self.out).key != self.plan.key:
+        try:
+            record = read_record(self.out)
+        except OutputError:
+            return None
+        if record.key != self.plan.key:
             return None
         files = [EXPORTERS[name].file_name for name in (*_TABLES, *self.config.formats)]
         whole = all((self.out / name).exists() for name in (*files, LABELS_FOLDER))

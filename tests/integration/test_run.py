@@ -78,6 +78,16 @@ def test_a_result_that_lost_a_file_is_computed_again(
     assert (tmp_path / "objects.geojson").exists()
 
 
+def test_a_record_that_cannot_be_read_is_written_again(
+    slide_path: Path, model: PerfectTileModel, tmp_path: Path
+) -> None:
+    (tmp_path / "result.json").write_text('{"format": 9}')
+    with pytest.raises(OutputError, match="no finished result"):
+        load_result(tmp_path)
+    run_slide(slide_path, model, out=tmp_path, config=CONFIG)
+    assert load_result(tmp_path).record.format == 1
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(
     slide_path: Path, scene: Scene, model: PerfectTileModel, tmp_path: Path
 ) -> None:
