@@ -83,8 +83,8 @@ def tabulate_objects(
     Returns:
         Columns `id` (UUID), `geometry` (level-0 pixels), `class`, `score`, `area_um2`,
         `perimeter_um`, `centroid_x` and `centroid_y` (level-0 pixels), and the flags
-        `at_slide_border`,
-        `recombined` and `has_holes`. `attrs["mpp"]` holds micrometres per level-0 pixel.
+        `at_slide_border`, `recombined` and `has_holes`. `attrs["mpp"]` holds micrometres per
+        level-0 pixel.
     """
     outlines = trace_outlines(objects.pixels)
     factor = scale.factor

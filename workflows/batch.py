@@ -18,12 +18,11 @@ from slideloom.workflows.export import check_formats
 from slideloom.workflows.export.atomic import make_folder
 from slideloom.workflows.export.tables import write_csv
 from slideloom.workflows.progress import BarProgress
-from slideloom.workflows.result import SlideResult
+from slideloom.workflows.result import COUNTS_FILE, SlideResult
 from slideloom.workflows.run import peak_memory_mb, run_slide
 from slideloom.wsi import open_slide
 
 MANIFEST_FILE = "manifest.csv"
-COUNTS_FILE = "counts.csv"
 SUFFIXES = frozenset(
     {
         ".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".tif", ".tiff",
@@ -67,12 +66,7 @@ def find_slides(paths: Sequence[Path]) -> list[Path]:
         elif path.exists():
             found.append(path)
         elif any(mark in str(path) for mark in "*?["):
-            matches = (
-                sorted(Path().glob(str(path)))
-                if not path.is_absolute()
-                else sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-            )
-            found += matches
+            found += sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
         else:
             msg = f"there is no slide or folder '{path}': check the path"
             raise SlideNotFoundError(msg)

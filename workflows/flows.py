@@ -197,9 +197,8 @@ class SemanticFlow:
         frame = region.window.intersect(plan.grid.bounds)
         bands = blend.bands_from_arrays(arrays)
         for other in plan.regions.reaching(region):
-            rest = store.load(other.index)
-            rest.pop("labels")
-            for band in blend.bands_from_arrays(rest):
+            votes = store.load(other.index, without="labels")
+            for band in blend.bands_from_arrays(votes):
                 for own in bands:
                     own.add(band)
         for own in bands:

@@ -31,7 +31,6 @@ class RunPlan:
 
     Attributes:
         spec: The model.
-        slide_name: Name of the slide.
         slide_mpp: Micrometres per level-0 pixel.
         regions: The regions over the tile grid; `regions.grid.mpp` is the mpp that is read.
         selected: `(rows, cols)` bool, the tiles to predict.
@@ -41,7 +40,6 @@ class RunPlan:
     """
 
     spec: ModelSpec
-    slide_name: str
     slide_mpp: float
     regions: RegionGrid
     selected: NDArray[np.bool_]
@@ -97,7 +95,6 @@ def plan_run(slide: Slide, spec: ModelSpec, *, config: RunConfig) -> RunPlan:
     selected = _select(grid, grid.mpp / slide_mpp, tissue=tissue, rois=rois)
     return RunPlan(
         spec=spec,
-        slide_name=slide.name,
         slide_mpp=slide_mpp,
         regions=regions,
         selected=selected,

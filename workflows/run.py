@@ -182,12 +182,12 @@ class _Run:
             chunk_px=label_chunk_px(self.plan),
         )
 
-        def run(jobs: Any) -> None:  # noqa: ANN401
-            run_jobs(jobs, workers=self.config.workers)
-
         labels = {image.name: array for image, array in zip(images, arrays, strict=True)}
-        objects = self.flow.weave(self.plan, store, labels=labels, run_jobs=run)
-        finish_labels(folder, threads=self.config.workers)
+        workers = self.config.workers
+        objects = self.flow.weave(
+            self.plan, store, labels=labels, run_jobs=partial(run_jobs, workers=workers)
+        )
+        finish_labels(folder, threads=workers)
         self.progress.advance(len(self.plan.regions))
         return objects
 

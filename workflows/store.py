@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import cast
 
@@ -38,11 +37,7 @@ class RegionStore:
         with atomic_file(self._file(index)) as file:
             np.savez(file, allow_pickle=False, **arrays)
 
-    def load(self, index: GridIndex) -> Arrays:
-        """What `save` was given."""
+    def load(self, index: GridIndex, *, without: str = "") -> Arrays:
+        """What `save` was given; the array called `without` is not read."""
         with np.load(self._file(index), allow_pickle=False) as file:
-            return cast("Arrays", dict(file))
-
-    def remove(self) -> None:
-        """Delete the folder."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+            return cast("Arrays", {name: file[name] for name in file.files if name != without})
