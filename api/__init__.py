@@ -23,6 +23,7 @@ from slideloom.errors import (
     RegionError,
     RoiError,
     SettingsError,
+    SlideAccessError,
     SlideFormatError,
     SlideloomError,
     SlideNotFoundError,
@@ -34,11 +35,12 @@ if TYPE_CHECKING:
     from slideloom.workflows.config import RunConfig
     from slideloom.workflows.result import SlideResult, load_result
     from slideloom.workflows.run import run_slide
-    from slideloom.wsi import Slide, open_slide
+    from slideloom.wsi import Display, Slide, ValueRange, open_slide
 
 __version__ = version("slideloom")
 
 __all__ = [
+    "Display",
     "MissingMppError",
     "ModelFolderError",
     "ModelNotFoundError",
@@ -48,10 +50,12 @@ __all__ = [
     "RunConfig",
     "SettingsError",
     "Slide",
+    "SlideAccessError",
     "SlideFormatError",
     "SlideNotFoundError",
     "SlideResult",
     "SlideloomError",
+    "ValueRange",
     "__version__",
     "list_models",
     "load_model",
@@ -61,9 +65,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Display": "slideloom.wsi",
     "RunConfig": "slideloom.workflows.config",
     "Slide": "slideloom.wsi",
     "SlideResult": "slideloom.workflows.result",
+    "ValueRange": "slideloom.wsi",
     "list_models": "slideloom.models.catalog",
     "load_model": "slideloom.models.folder",
     "load_result": "slideloom.workflows.result",

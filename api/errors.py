@@ -2,6 +2,7 @@
 
     SlideloomError
     +-- SlideNotFoundError      (FileNotFoundError)  the path names no file
+    +-- SlideAccessError        (PermissionError)    the slide may not be read
     +-- SlideFormatError        (ValueError)         not a slide, or a damaged one
     +-- MissingMppError         (ValueError)         the slide states no micrometres per pixel
     +-- RegionError             (ValueError)         a rectangle, level or mpp that no slide gives
@@ -22,6 +23,7 @@ __all__ = [
     "RegionError",
     "RoiError",
     "SettingsError",
+    "SlideAccessError",
     "SlideFormatError",
     "SlideNotFoundError",
     "SlideloomError",
@@ -34,6 +36,10 @@ class SlideloomError(Exception):
 
 class SlideNotFoundError(SlideloomError, FileNotFoundError):
     """The path names no file or folder."""
+
+
+class SlideAccessError(SlideloomError, PermissionError):
+    """The file or folder may not be read by this user."""
 
 
 class SlideFormatError(SlideloomError, ValueError):

@@ -1,38 +1,54 @@
-"""From a path to the reader that serves it, or to one sentence that says why none does."""
+"""From a path or URL to the reader that serves it, or to one sentence that says why none does."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from slideloom.errors import SettingsError, SlideFormatError, SlideNotFoundError
+from slideloom.errors import (
+    SettingsError,
+    SlideAccessError,
+    SlideFormatError,
+    SlideNotFoundError,
+)
 from slideloom.wsi.openslide_reader import OpenSlideReader
+from slideloom.wsi.picture_reader import PictureReader
 from slideloom.wsi.reader import NotServedError, Reader
+from slideloom.wsi.source import Source, file_name
 from slideloom.wsi.tiff_reader import TiffReader
 
-READERS: dict[str, Callable[[Path], Reader]] = {"tiff": TiffReader, "openslide": OpenSlideReader}
+READERS: dict[str, Callable[[Source], Reader]] = {
+    "tiff": TiffReader,
+    "openslide": OpenSlideReader,
+    "picture": PictureReader,
+}
 """The readers, in the order in which they are tried."""
 
 
-def open_reader(path: Path, name: str | None) -> Reader:
-    """The first reader that serves `path`, or the one called `name`.
+def open_reader(source: Source, name: str | None) -> Reader:
+    """The first reader that serves `source`, or the one called `name`.
 
     Raises:
-        SlideNotFoundError: There is no such file.
+        SlideNotFoundError: There is nothing there.
+        SlideAccessError: It may not be read.
         SlideFormatError: No reader opens it, or it is damaged.
         SettingsError: No reader has that name.
     """
     check_name(name)
-    _check_file(path)
+    if isinstance(source, Path):
+        _check_path(source)
     reasons = []
     for key in READERS if name is None else (name,):
         try:
-            return READERS[key](path)
+            return READERS[key](source)
         except NotServedError as error:
             reasons.append(f"{key}: {error}")
+        except PermissionError as error:
+            raise _no_access(source) from error
     msg = (
-        f"'{path.name}' is not a slide that slideloom opens ({'; '.join(reasons)}): give a "
-        "whole-slide image, for example SVS, NDPI, MRXS, DICOM or a tiled TIFF"
+        f"'{file_name(source)}' is not a slide that slideloom opens ({'; '.join(reasons)}): give a "
+        "whole-slide image, for example SVS, NDPI, MRXS, DICOM, OME-Zarr or a tiled TIFF"
     )
     raise SlideFormatError(msg)
 
@@ -44,13 +60,23 @@ def check_name(name: str | None) -> None:
         raise SettingsError(msg)
 
 
-def _check_file(path: Path) -> None:
-    if not path.exists():
+def _check_path(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+    except PermissionError as error:
+        raise _no_access(path) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
         msg = f"there is no slide at '{path}': check the path"
-        raise SlideNotFoundError(msg)
-    if path.is_dir():
-        msg = f"'{path.name}' is a folder, not a slide: name the slide's file inside it"
-        raise SlideFormatError(msg)
-    if path.stat().st_size == 0:
+        raise SlideNotFoundError(msg) from error
+    if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
+        raise _no_access(path)
+    if size == 0 and path.is_file():
         msg = f"slide '{path.name}' is empty (0 bytes): copy or download it again"
         raise SlideFormatError(msg)
+
+
+def _no_access(source: Source) -> SlideAccessError:
+    return SlideAccessError(
+        f"slide '{source}' may not be read by this user: ask for permission to read it, "
+        "and to enter its folder"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import openslide
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from slideloom.errors import SlideFormatError
+from slideloom.wsi.dicom_folder import one_slide_of
+from slideloom.wsi.fingerprint import hash_files
 from slideloom.wsi.geometry import Box, Level, Mpp, Point, Size
-from slideloom.wsi.reader import WHITE, NotServedError, Rgb, level_downsample
+from slideloom.wsi.reader import RGB_CHANNELS, WHITE, NotServedError, Rgb, level_downsample
+from slideloom.wsi.source import Source
 from slideloom.wsi.tiff_mpp import plausible_mpp
 
 _UNKNOWN = "OpenSlide knows no format for it"
@@ -26,15 +30,22 @@ class OpenSlideReader:
     """
 
     name = "openslide"
+    channels = RGB_CHANNELS
+    dtype = np.dtype(np.uint8)
 
-    def __init__(self, path: Path) -> None:
-        """Open `path`.
+    def __init__(self, source: Source) -> None:
+        """Open a file, or a folder that holds one DICOM slide.
 
         Raises:
             NotServedError: OpenSlide knows no format for the file.
             SlideFormatError: It knows the format and finds the file damaged.
         """
+        if isinstance(source, str):
+            msg = "OpenSlide reads no URLs"
+            raise NotServedError(msg)
+        path = one_slide_of(source) if source.is_dir() else source
         self._path = path
+        self._reopening = Lock()
         try:
             self._slide = openslide.OpenSlide(path)
         except openslide.OpenSlideUnsupportedFormatError as error:
@@ -59,12 +70,25 @@ class OpenSlideReader:
         """`(y, x, 3)` of a box inside the level, on the background colour where it is clear."""
         downsample = self._slide.level_downsamples[level]
         corner = (round(box.x0 * downsample), round(box.y0 * downsample))
+        size = (box.width, box.height)
         try:
-            image = self._slide.read_region(corner, level, (box.width, box.height))
-        except openslide.OpenSlideError as error:
-            place = f"cannot be read at level {level}, x {box.x0}, y {box.y0}"
-            raise SlideFormatError(_damaged(self._path, place, error=error)) from error
+            image = self._slide.read_region(corner, level, size)
+        except openslide.OpenSlideError:
+            # One bad tile makes OpenSlide refuse all later reads of a handle, those of other
+            # threads too. So a fresh handle judges, and takes the old one's place.
+            with self._reopening:
+                image = self._read_anew(corner, level, size=size)
         return self._opaque(image)
+
+    def _read_anew(
+        self, corner: tuple[int, int], level: int, *, size: tuple[int, int]
+    ) -> Image.Image:
+        try:
+            self._slide = openslide.OpenSlide(self._path)
+            return openslide.OpenSlide(self._path).read_region(corner, level, size)
+        except openslide.OpenSlideError as error:
+            place = f"cannot be read at level {level}, x {corner[0]}, y {corner[1]} of level 0"
+            raise SlideFormatError(_damaged(self._path, place, error=error)) from error
 
     def read_associated(self, name: str) -> NDArray[np.uint8]:
         """`(y, x, 3)` of the associated image `name`."""
@@ -73,6 +97,12 @@ class OpenSlideReader:
         except openslide.OpenSlideError as error:
             place = f"has an image {name!r} that cannot be read"
             raise SlideFormatError(_damaged(self._path, place, error=error)) from error
+
+    def fingerprint(self) -> str:
+        """Of the file, and of the other files of the slide as OpenSlide knows them."""
+        return hash_files(
+            [self._path], extra=self.properties.get(openslide.PROPERTY_NAME_QUICKHASH1, "")
+        )
 
     def close(self) -> None:
         """Close the slide."""

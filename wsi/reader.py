@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,42 @@ from slideloom.wsi.geometry import Box, Level, Mpp, Point, Size
 
 Rgb = tuple[int, int, int]
 WHITE: Rgb = (255, 255, 255)
+RGB_CHANNELS = ("red", "green", "blue")
+"""The channels of a colour picture. A slide of these three in uint8 needs no display settings."""
 
 
 class NotServedError(SlideFormatError):
     """The file is nothing that this reader reads; another one may read it."""
 
 
-class Reader(Protocol):
+class PixelSource(Protocol):
+    """A pyramid of pixels, which reading at any scale is built on."""
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The pyramid, finest first; never empty."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the stored pixels."""
+        ...
+
+    @property
+    def background(self) -> tuple[int, ...]:
+        """What was not scanned: one value per channel."""
+        ...
+
+    def read(self, box: Box, level: int) -> NDArray[Any]:
+        """`(y, x, c)` pixels of `dtype`, of a box that is not empty and lies inside the level.
+
+        Raises:
+            SlideFormatError: The file is damaged there.
+        """
+        ...
+
+
+class Reader(PixelSource, Protocol):
     """One open file. Reads may come from several threads at once."""
 
     @property
@@ -28,8 +57,8 @@ class Reader(Protocol):
         ...
 
     @property
-    def levels(self) -> tuple[Level, ...]:
-        """The pyramid, finest first; never empty."""
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels; `RGB_CHANNELS` for a colour picture."""
         ...
 
     @property
@@ -43,11 +72,6 @@ class Reader(Protocol):
         ...
 
     @property
-    def background(self) -> Rgb:
-        """Colour of what was not scanned."""
-        ...
-
-    @property
     def properties(self) -> Mapping[str, str]:
         """What else the file states, in its own words."""
         ...
@@ -57,21 +81,22 @@ class Reader(Protocol):
         """Names of the images beside the pyramid (label, macro, thumbnail)."""
         ...
 
-    def read(self, box: Box, level: int) -> NDArray[np.uint8]:
-        """`(y, x, 3)` RGB of a box that is not empty and lies wholly inside the level.
-
-        Raises:
-            SlideFormatError: The file is damaged there.
-        """
-        ...
-
     def read_associated(self, name: str) -> NDArray[np.uint8]:
         """`(y, x, 3)` RGB of one of the associated images."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A hash that tells this slide's content from that of others; see `fingerprint.py`."""
         ...
 
     def close(self) -> None:
         """Give back the file; a second call does nothing."""
         ...
+
+
+def is_rgb(reader: Reader) -> bool:
+    """Whether the pixels are an 8-bit colour picture, to be read as it is."""
+    return reader.channels == RGB_CHANNELS and reader.dtype == np.uint8
 
 
 def level_downsample(base: Size, size: Size) -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slideloom.wsi.geometry import Box, Level
-from slideloom.wsi.reader import Reader
+from slideloom.wsi.reader import PixelSource
 from slideloom.wsi.resample import Axis, Weights, axis_weights, resample
 
 _NOISE = 1e-7
@@ -17,15 +18,15 @@ _BAND_PX = 2**25
 """Source pixels held at once: a thumbnail of a slide without pyramid is read band by band."""
 
 
-def read_level(reader: Reader, box: Box, *, level: int) -> NDArray[np.uint8]:
-    """`(y, x, 3)` of a box in the level's own pixels; background outside the level."""
-    bounds = Box.of_size(reader.levels[level].size)
+def read_level(source: PixelSource, box: Box, *, level: int) -> NDArray[Any]:
+    """`(y, x, c)` of a box in the level's own pixels; background outside the level."""
+    bounds = Box.of_size(source.levels[level].size)
     if not box.is_empty and bounds.contains(box):
-        return reader.read(box, level)
-    pixels = _background(reader, box)
+        return source.read(box, level)
+    pixels = _background(source, box)
     inside = box.intersect(bounds)
     if not inside.is_empty:
-        pixels[inside.slices_in(box)] = reader.read(inside, level)
+        pixels[inside.slices_in(box)] = source.read(inside, level)
     return pixels
 
 
@@ -35,20 +36,20 @@ def best_level(levels: tuple[Level, ...], scale: float) -> int:
     return max(fine, key=lambda i: levels[i].downsample, default=0)
 
 
-def read_scaled(reader: Reader, box: Box, *, scale: float) -> NDArray[np.uint8]:
-    """`(y, x, 3)` of a box in pixels that are `scale` level-0 pixels wide.
+def read_scaled(source: PixelSource, box: Box, *, scale: float) -> NDArray[np.uint8]:
+    """`(y, x, 3)` of a box in pixels that are `scale` level-0 pixels wide, from 8-bit RGB.
 
     The box is anchored at the slide's origin. It reads no level finer than it needs, and
     never more than a band of some 30 million source pixels at once.
     """
-    level = best_level(reader.levels, scale)
-    step = scale / reader.levels[level].downsample
+    level = best_level(source.levels, scale)
+    step = scale / source.levels[level].downsample
     if abs(step - round(step)) < _NOISE * step:
         step = float(round(step))
-    if step == 1 and (level == 0 or Box.of_size(reader.levels[level].size).contains(box)):
-        return read_level(reader, box, level=level)
-    view = _View(reader=reader, level=level, step=step)
-    pixels = _background(reader, box)
+    if step == 1 and (level == 0 or Box.of_size(source.levels[level].size).contains(box)):
+        return read_level(source, box, level=level)
+    view = _View(source=source, level=level, step=step)
+    pixels = _background(source, box)
     band_rows = max(1, int(_BAND_PX / (max(box.width, 1) * max(step, 1.0) ** 2)))
     for y0 in range(box.y0, box.y1, band_rows):
         band = Box(x0=box.x0, y0=y0, x1=box.x1, y1=min(y0 + band_rows, box.y1))
@@ -60,7 +61,7 @@ def read_scaled(reader: Reader, box: Box, *, scale: float) -> NDArray[np.uint8]:
 class _View:
     """One level seen at `step` of its pixels per output pixel."""
 
-    reader: Reader
+    source: PixelSource
     level: int
     step: float
 
@@ -69,10 +70,10 @@ class _View:
         ys, xs = rows.source_range, cols.source_range
         if ys and xs:
             needed = Box(x0=xs.start, y0=ys.start, x1=xs.stop, y1=ys.stop)
-            resample(self.reader.read(needed, self.level), rows, cols=cols, out=out)
+            resample(self.source.read(needed, self.level), rows, cols=cols, out=out)
 
     def _weights(self, box: Box) -> tuple[Weights, Weights]:
-        base, level = self.reader.levels[0].size, self.reader.levels[self.level]
+        base, level = self.source.levels[0].size, self.source.levels[self.level]
         height = Axis(length=level.size.height, extent=base.height / level.downsample)
         width = Axis(length=level.size.width, extent=base.width / level.downsample)
         return (
@@ -81,7 +82,7 @@ class _View:
         )
 
 
-def _background(reader: Reader, box: Box) -> NDArray[np.uint8]:
-    pixels = np.empty((*box.shape, 3), dtype=np.uint8)
-    pixels[:] = reader.background
+def _background(source: PixelSource, box: Box) -> NDArray[Any]:
+    pixels = np.empty((*box.shape, len(source.background)), source.dtype)
+    pixels[:] = source.background
     return pixels

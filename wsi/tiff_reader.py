@@ -10,15 +10,16 @@ import os
 import weakref
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slideloom.errors import SlideFormatError
+from slideloom.wsi.fingerprint import hash_files
 from slideloom.wsi.geometry import Box, Point
 from slideloom.wsi.openslide_reader import OpenSlideReader
-from slideloom.wsi.reader import WHITE
+from slideloom.wsi.reader import RGB_CHANNELS, WHITE, NotServedError
+from slideloom.wsi.source import Source
 from slideloom.wsi.tiff_codec import DECODE_ERRORS
 from slideloom.wsi.tiff_layout import TiffLevel, read_layout
 
@@ -31,16 +32,21 @@ class TiffReader:
     """
 
     name = "tiff"
+    channels = RGB_CHANNELS
+    dtype = np.dtype(np.uint8)
 
-    def __init__(self, path: Path) -> None:
-        """Open `path`.
+    def __init__(self, source: Source) -> None:
+        """Open a file.
 
         Raises:
             NotServedError: It is no TIFF that this reader serves.
             SlideFormatError: It is, and it is damaged.
         """
-        layout = read_layout(path)
-        self._path = path
+        if isinstance(source, str):
+            msg = "it is a URL"
+            raise NotServedError(msg)
+        layout = read_layout(source)
+        self._path = path = source
         self._levels = layout.levels
         self._vendor = layout.vendor
         self.levels = tuple(item.level for item in layout.levels)
@@ -82,6 +88,10 @@ class TiffReader:
         if self._openslide is None:
             raise KeyError(name)
         return self._openslide.read_associated(name)
+
+    def fingerprint(self) -> str:
+        """Of the file."""
+        return hash_files([self._path])
 
     def close(self) -> None:
         """Close the file."""
