@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from slideloom.errors import SettingsError
 from slideloom.wsi.geometry import Box, Level
-from slideloom.wsi.reader import PixelSource, Reader, is_rgb
+from slideloom.wsi.reader import RGB_CHANNELS, PixelSource, Reader
 
 _GREY, _COLOUR = 1, 3
 
@@ -123,7 +123,7 @@ def _choose_channels(reader: Reader, display: Display) -> list[int]:
     if display.channels is None:
         if len(reader.channels) == _GREY:
             return [0]
-        if is_rgb(reader):
+        if reader.channels == RGB_CHANNELS:
             return [0, 1, 2]
         msg = (
             f"the slide has {len(reader.channels)} channels ({', '.join(reader.channels)}): "

@@ -1,5 +1,8 @@
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -7,7 +10,12 @@ import numpy as np
 import pytest
 import tifffile
 
-from slideloom.errors import SettingsError, SlideFormatError, SlideNotFoundError
+from slideloom.errors import (
+    SettingsError,
+    SlideAccessError,
+    SlideFormatError,
+    SlideNotFoundError,
+)
 from slideloom.wsi import Box, open_slide
 
 WriteTiff = Callable[..., Path]
@@ -19,8 +27,35 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(SlideFormatError, match="is a folder, not a slide"):
+    with pytest.raises(SlideFormatError, match="openslide: it is a folder without DICOM files"):
         open_slide(tmp_path)
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Give up the administrator's rights for a while: nothing is forbidden to them."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_file_and_a_folder_without_permission() -> None:
+    # pytest's own temporary folders can be entered by nobody else.
+    with TemporaryDirectory() as parent:
+        Path(parent).chmod(0o755)
+        file, folder = Path(parent, "a.svs"), Path(parent, "locked")
+        file.write_bytes(b"secret")
+        file.chmod(0)
+        folder.mkdir(mode=0o000)
+        with without_rights():
+            for path in (file, folder, folder / "b.svs"):
+                with pytest.raises(SlideAccessError, match="may not be read by this user: ask for"):
+                    open_slide(path)
+        folder.chmod(0o700)
 
 
 def test_an_empty_file(tmp_path: Path) -> None:
@@ -38,11 +73,13 @@ def test_a_text_file(tmp_path: Path, content: bytes) -> None:
         open_slide(path)
 
 
-def test_a_png(tmp_path: Path) -> None:
+def test_the_content_decides_and_not_the_ending(tmp_path: Path, write_tiff: WriteTiff) -> None:
     png = cv2.imencode(".png", np.zeros((9, 9, 3), dtype=np.uint8))[1].tobytes()
     (tmp_path / "a.svs").write_bytes(png)
-    with pytest.raises(SlideFormatError, match="is not a slide that slideloom opens"):
-        open_slide(tmp_path / "a.svs")
+    with open_slide(tmp_path / "a.svs") as slide:
+        assert slide.reader_name == "picture"
+    with open_slide(write_tiff("b.png")) as slide:
+        assert slide.reader_name == "tiff"
 
 
 def test_an_unknown_reader(write_tiff: WriteTiff) -> None:

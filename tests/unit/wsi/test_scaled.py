@@ -1,50 +1,13 @@
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from slideloom.wsi import scaled
-from slideloom.wsi.geometry import Box, Level, Mpp, Point, Size
+from slideloom.wsi.geometry import Box, Size
 from slideloom.wsi.reader import level_downsample
 from slideloom.wsi.scaled import best_level, read_level, read_scaled
-
-
-@dataclass
-class ArrayReader:
-    """A reader over arrays that notes what was read."""
-
-    arrays: list[NDArray[np.uint8]]
-    calls: list[tuple[Box, int]] = field(default_factory=list)
-    name: str = "array"
-    mpp: Mpp | None = None
-    bounds_offset: Point = field(default_factory=lambda: Point(x=0, y=0))
-    background: tuple[int, int, int] = (9, 8, 7)
-    properties: Mapping[str, str] = field(default_factory=dict)
-    associated_images: tuple[str, ...] = ()
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        sizes = [Size(width=item.shape[1], height=item.shape[0]) for item in self.arrays]
-        tile = Size(width=16, height=16)
-        return tuple(
-            Level(size=size, downsample=level_downsample(sizes[0], size), tile=tile)
-            for size in sizes
-        )
-
-    def read(self, box: Box, level: int) -> NDArray[np.uint8]:
-        self.calls.append((box, level))
-        assert not box.is_empty
-        return self.arrays[level][box.slices_in(Box.of_size(self.levels[level].size))]
-
-    def read_associated(self, name: str) -> NDArray[np.uint8]:
-        raise KeyError(name)
-
-    def close(self) -> None:
-        pass
+from tests.makers.arrays import ArrayReader
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from slideloom.errors import MissingMppError, RegionError, SettingsError
 from slideloom.wsi import Box, Mpp, Size, Slide, open_slide
+from slideloom.wsi.fingerprint import hash_files
 from slideloom.wsi.lazy import chunk_of_tiles
 from slideloom.wsi.scaled import best_level, read_scaled
 
@@ -105,25 +106,56 @@ def test_an_mpp_that_makes_no_sense(path: Path, mpp: float) -> None:
         open_slide(path, mpp=mpp)
 
 
-def test_a_thumbnail_reads_the_finest_level_only_where_it_must(
+def test_a_thumbnail_never_reads_the_finest_of_several_levels(
     write_pyramid: WriteTiff, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_slide(write_pyramid()) as slide:
-        read = slide._reader.read
+        reader = slide._pixels.reader
+        read = reader.read
         seen: list[int] = []
 
         def note(box: Box, level: int) -> Picture:
             seen.append(level)
             return read(box, level)
 
-        monkeypatch.setattr(slide._reader, "read", note)
+        monkeypatch.setattr(reader, "read", note)
+        assert slide.thumbnail().shape == (100, 150, 3)
         assert slide.thumbnail(150).shape == (100, 150, 3)
         assert slide.thumbnail(40).shape == (27, 40, 3)
         assert set(seen) == {1, 2}
-        assert slide.thumbnail().shape == (200, 300, 3)
-        assert seen[-1] == 0
         with pytest.raises(RegionError, match="max_px >= 1"):
             slide.thumbnail(0)
+
+
+def test_a_thumbnail_of_the_only_level(path: Path) -> None:
+    with open_slide(path) as slide:
+        assert slide.thumbnail(150).shape == (100, 150, 3)
+        assert slide.thumbnail().shape == (200, 300, 3)
+
+
+def test_a_batch_is_its_reads(path: Path) -> None:
+    boxes = [Box(x0=x, y0=x // 2, x1=x + 90, y1=x + 70) for x in range(-40, 300, 37)]
+    with open_slide(path) as slide:
+        for box, pixels in zip(boxes, slide.read_batch(boxes), strict=True):
+            assert np.array_equal(pixels, slide.read(box))
+        with pytest.raises(RegionError, match="no level 9"):
+            slide.read_batch(boxes, level=9)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (Path("a/CASE-1.svs"), "CASE-1"),
+        (Path("CASE-1.ome.tiff"), "CASE-1"),
+        (Path("CASE-1.v2.ndpi"), "CASE-1.v2"),
+        (Path("a/CASE-1.ome.zarr"), "CASE-1"),
+        ("s3://bucket/b/CASE-1.zarr.zip", "CASE-1"),
+        ("https://host/b/CASE-1.ome.zarr", "CASE-1"),
+        (Path("ome.zarr"), "ome"),
+    ],
+)
+def test_a_slide_is_called_as_its_file(path: Path | str, name: str) -> None:
+    assert Slide(path).name == name
 
 
 def test_a_slide_pickles_closed_and_opens_where_it_arrives(path: Path) -> None:
@@ -165,11 +197,19 @@ def test_the_fingerprint_sees_head_middle_and_tail(tmp_path: Path) -> None:
         if place is not None:
             data[place] = 1
         path.write_bytes(data)
-        seen.add(Slide(path).fingerprint())
+        seen.add(hash_files([path]))
     path.write_bytes(clean + b"\0")
-    seen.add(Slide(path).fingerprint())
-    assert len(seen) == 5
+    seen |= {hash_files([path]), hash_files([path], extra="b"), hash_files([path, path])}
+    assert len(seen) == 7
     assert all(len(item) == 64 for item in seen)
+
+
+def test_slides_of_other_content_have_other_fingerprints(write_tiff: WriteTiff) -> None:
+    first, second = (
+        Slide(write_tiff(name, compression=codec)) for name, codec in (("a", None), ("b", "lzw"))
+    )
+    assert first.fingerprint() != second.fingerprint()
+    assert first.fingerprint() == Slide(first.path).fingerprint()
 
 
 def test_as_dask_is_lazy_and_outlives_the_slide(write_pyramid: WriteTiff, picture: Picture) -> None:
@@ -214,7 +254,7 @@ class LevelZero:
     """A slide's reader that has lost its coarse levels."""
 
     def __init__(self, slide: Slide) -> None:
-        self.levels, self._reader = slide.levels[:1], slide._reader
+        self.levels, self._reader = slide.levels[:1], slide._pixels.rgb
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
