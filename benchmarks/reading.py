@@ -25,6 +25,7 @@ from benchmarks.reading_measure import (
     time_rounds,
 )
 from benchmarks.reading_readers import OpenReader, installed_readers
+from benchmarks.reading_report import reader_table, speed_head, speed_line
 from benchmarks.reading_slides import ENCODINGS, tissue, write_encoded
 from slideloom.errors import SlideloomError
 from slideloom.wsi.geometry import Box
@@ -42,8 +43,6 @@ _REFUSALS = (
 """What the readers raise on a slide that they do not serve."""
 
 _PACKAGES = ("slideloom", "imagecodecs", "openslide-python", "tiffslide", "fastslide", "cucim")
-_HEAD = ("slide", "regions", "threads", "reader", "MPix/s")
-_HEAD_RATIOS = ("of codec", "of OpenSlide", "cores", "max difference")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,23 +91,6 @@ def _serving(readers: dict[str, OpenReader], path: Path, box: Box) -> dict[str, 
     return serving
 
 
-def table_head() -> str:
-    """The first two lines of the Markdown table."""
-    head = (*_HEAD, *_HEAD_RATIOS)
-    rule = ["---"] * 4 + ["---:"] * (len(head) - 4)
-    return f"| {' | '.join(head)} |\n| {' | '.join(rule)} |"
-
-
-def table_line(row: Row) -> str:
-    """One line of the Markdown table."""
-    difference = "" if row.max_difference is None else str(row.max_difference)
-    cells = (
-        *(row.slide, row.regions, str(row.threads), row.reader, f"{row.mpix_per_s:.1f}"),
-        *(f"{row.of_codec:.2f}", f"{row.of_openslide:.2f}", f"{row.cores:.2f}", difference),
-    )
-    return f"| {' | '.join(cells)} |"
-
-
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "openslide": openslide.__library_version__}
     for package in _PACKAGES:
@@ -151,12 +133,13 @@ def main() -> None:
     versions = _versions()
     print(f"{os.cpu_count()} cores; {', '.join(f'{k} {v}' for k, v in versions.items())}\n")
     rows: list[Row] = []
-    print(table_head())
+    print(speed_head(settings.readers))
     with tempfile.TemporaryDirectory() as folder:
         for path in _slides(given, Path(folder)):
             for group in measure_slide(path, settings):
                 rows += group
-                print("\n".join(map(table_line, group)), flush=True)
+                print(speed_line(group, settings.readers), flush=True)
+    print(f"\n{reader_table(rows)}")
     if given.json is not None:
         content = {"versions": versions, "rows": [asdict(row) for row in rows]}
         given.json.write_text(json.dumps(content, indent=1), encoding="utf-8")

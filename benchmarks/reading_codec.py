@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from slideloom.wsi.geometry import Box
+from slideloom.wsi.geometry import Box, Size
 
 _JPEG = 7
 _JPEG2000 = {33003, 33005, 34712}
@@ -28,44 +27,46 @@ _YCC = 6
 DecodeTile = Callable[[bytes], NDArray[np.uint8]]
 
 
-@contextmanager
-def open_codec(path: Path) -> Iterator[Callable[[Box], list[NDArray[np.uint8]]]]:
-    """Serve the decoded tiles `(y, x, 3)` under a box of level 0, row by row, not put together.
+class FileTiles:
+    """The tiles of a TIFF's first page, fetched and decoded one by one.
 
-    Raises:
-        NotImplementedError: It is no tiled TIFF, or its codec is not one of those known here.
+    Attributes:
+        tile: Size of a tile.
     """
-    if not _is_tiled_tiff(path):
-        msg = "no bare codec for it: it is no tiled TIFF"
-        raise NotImplementedError(msg)
-    with tifffile.TiffFile(path) as tif:
-        page = tif.pages.first
-        decode = _decoder(page)
-        offsets, counts = page.dataoffsets, page.databytecounts
-        width, height = page.tilewidth, page.tilelength
-        across = -(-page.imagewidth // width)
-    file = os.open(path, os.O_RDONLY)
 
-    def read(box: Box) -> list[NDArray[np.uint8]]:
-        indices = [
-            row * across + col
-            for row in range(box.y0 // height, -(-box.y1 // height))
-            for col in range(box.x0 // width, -(-box.x1 // width))
-        ]
-        return [decode(os.pread(file, counts[index], offsets[index])) for index in indices]
+    def __init__(self, path: Path) -> None:
+        """Open a TIFF.
 
-    try:
-        yield read
-    finally:
-        os.close(file)
-
-
-def _is_tiled_tiff(path: Path) -> bool:
-    try:
+        Raises:
+            tifffile.TiffFileError: It is no TIFF.
+            NotImplementedError: It has no tiles, or its codec is not one of those known here.
+        """
         with tifffile.TiffFile(path) as tif:
-            return tif.pages.first.is_tiled
-    except tifffile.TiffFileError:
-        return False
+            page = tif.pages.first
+            if not page.is_tiled:
+                msg = "no bare codec for it: it is a TIFF without tiles"
+                raise NotImplementedError(msg)
+            self._decode = _decoder(page)
+            self._offsets, self._counts = page.dataoffsets, page.databytecounts
+            self._across = -(-page.imagewidth // page.tilewidth)
+            self.tile = Size(width=page.tilewidth, height=page.tilelength)
+        self._file = os.open(path, os.O_RDONLY)
+
+    def under(self, box: Box) -> list[int]:
+        """Indices of the tiles that hold pixels of a box inside the page, row by row."""
+        return [
+            row * self._across + col
+            for row in range(box.y0 // self.tile.height, -(-box.y1 // self.tile.height))
+            for col in range(box.x0 // self.tile.width, -(-box.x1 // self.tile.width))
+        ]
+
+    def decode(self, index: int) -> NDArray[np.uint8]:
+        """`(y, x, 3)` of a tile, as the codec gives it."""
+        return self._decode(os.pread(self._file, self._counts[index], self._offsets[index]))
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
 
 
 def _decoder(page: tifffile.TiffPage) -> DecodeTile:

@@ -168,7 +168,7 @@ def _largest_difference(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> i
 
 def _pixels(opener: OpenReader, path: Path, boxes: Sequence[Box]) -> NDArray[np.uint8]:
     with opener(path) as read:
-        return np.stack([np.asarray(read(box))[..., :3] for box in boxes])
+        return np.stack([np.asarray(read(box)) for box in boxes])
 
 
 def rows_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,13 +13,25 @@ import openslide
 from numpy.typing import NDArray
 
 import slideloom
-from benchmarks.reading_codec import open_codec
+from benchmarks.reading_codec import FileTiles
 from slideloom.wsi.geometry import Box
 
-ReadBox = Callable[[Box], NDArray[np.uint8] | list[NDArray[np.uint8]]]
-"""Pixels of a box of level 0: `(y, x, 3)`, or the list of tiles under it."""
+ReadBox = Callable[[Box], NDArray[np.uint8] | None]
+"""Pixels `(y, x, 3)` of a box of level 0; None from the bare codec, which drops its tiles."""
 
 OpenReader = Callable[[Path], AbstractContextManager[ReadBox]]
+
+
+@contextmanager
+def open_codec(path: Path) -> Iterator[ReadBox]:
+    """The codec alone: each tile under the box is decoded and dropped."""
+    with closing(FileTiles(path)) as tiles:
+
+        def read(box: Box) -> None:
+            for index in tiles.under(box):
+                tiles.decode(index)
+
+        yield read
 
 
 @contextmanager

@@ -42,17 +42,19 @@ class Encoding:
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    return imagecodecs.jpeg8_encode(pixels, level=JPEG_QUALITY, subsampling="420")
+    return bytes(imagecodecs.jpeg8_encode(pixels, level=JPEG_QUALITY, subsampling="420"))
 
 
 def _jpeg2000(pixels: NDArray[np.uint8]) -> bytes:
-    return imagecodecs.jpeg2k_encode(
-        pixels, level=JPEG2000_PSNR_DB, codecformat="j2k", reversible=False, numthreads=1
+    return bytes(
+        imagecodecs.jpeg2k_encode(
+            pixels, level=JPEG2000_PSNR_DB, codecformat="j2k", reversible=False, numthreads=1
+        )
     )
 
 
 def _deflate(pixels: NDArray[np.uint8]) -> bytes:
-    return imagecodecs.zlib_encode(pixels.tobytes(), level=6)
+    return bytes(imagecodecs.zlib_encode(pixels.tobytes(), level=6))
 
 
 _JPEG_TAGS = {"compression": "jpeg", "photometric": "ycbcr", "subsampling": (2, 2)}
