@@ -17,9 +17,11 @@ from slideloom.wsi.picture_reader import PictureReader
 from slideloom.wsi.reader import NotServedError, Reader
 from slideloom.wsi.source import Source, file_name
 from slideloom.wsi.tiff_reader import TiffReader
+from slideloom.wsi.zarr_reader import ZarrReader
 
 READERS: dict[str, Callable[[Source], Reader]] = {
     "tiff": TiffReader,
+    "zarr": ZarrReader,
     "openslide": OpenSlideReader,
     "picture": PictureReader,
 }

@@ -1,0 +1,207 @@
+"""The files of a zarr store: in a folder, in a zip, or behind a URL."""
+
+from __future__ import annotations
+
+import asyncio
+import zipfile
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+from zarr.abc.store import ByteRequest, RangeByteRequest, Store
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.storage import FsspecStore, LocalStore, ZipStore
+
+from slideloom.errors import SlideAccessError, SlideFormatError
+from slideloom.wsi.reader import NotServedError
+from slideloom.wsi.source import Source, file_name
+
+_SCHEMES = ("s3", "https", "http")
+_ZIP_HEADS = (b"PK\x03\x04", b"PK\x05\x06")
+_FORBIDDEN = (401, 403)
+_T = TypeVar("_T")
+
+
+class _ForbiddenError(SlideAccessError):
+    """The server knows the request and refuses it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZarrFiles:
+    """A store that is open to read.
+
+    Attributes:
+        store: What zarr reads through.
+        root: The slide's group in it; empty for the store's own root.
+        title: The slide, as messages call it.
+        is_url: Whether the store is behind a URL.
+    """
+
+    store: Store
+    root: str
+    title: str
+    is_url: bool
+
+    def key(self, *parts: str) -> str:
+        """Where a file or folder of the slide lies in the store."""
+        names = "/".join((self.root, *parts)).split("/")
+        return "/".join(name for name in names if name not in ("", "."))
+
+    def fetch(self, keys: Sequence[str], *, limit: int | None = None) -> dict[str, bytes]:
+        """The first `limit` bytes of those of `keys` that exist, fetched at once.
+
+        Who may not list a bucket gets "forbidden" for what does not exist, so that counts as
+        missing as long as another key is found.
+
+        Raises:
+            SlideAccessError: The store cannot be reached, or all that exists is forbidden.
+        """
+        found: dict[str, bytes] = {}
+        refused = None
+        for key, value in zip(keys, _run(self._fetch(keys, limit)), strict=True):
+            if isinstance(value, _ForbiddenError):
+                refused = value
+            elif isinstance(value, BaseException):
+                raise value
+            elif value is not None:
+                found[key] = value.to_bytes()[:limit]
+        if refused is not None and not found:
+            raise refused
+        return found
+
+    async def _fetch(
+        self, keys: Sequence[str], limit: int | None
+    ) -> list[Buffer | BaseException | None]:
+        prototype = default_buffer_prototype()
+        part = None if limit is None else RangeByteRequest(0, limit)
+        jobs = [self.store.get(key, prototype, part) for key in keys]
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+
+def open_files(source: Source) -> ZarrFiles:
+    """Open what may be a zarr store; whether it is one is not looked at yet.
+
+    Raises:
+        NotServedError: A file that is no zip, or a URL of another kind.
+        SlideFormatError: A damaged zip, or a URL whose packages are not installed.
+    """
+    if isinstance(source, str):
+        store: Store = _UrlStore.open_url(source)
+        return ZarrFiles(store=store, root="", title=source, is_url=True)
+    if source.is_dir():
+        store = LocalStore(source, read_only=True)
+        return ZarrFiles(store=store, root="", title=source.name, is_url=False)
+    return _open_zip(source)
+
+
+def _open_zip(path: Path) -> ZarrFiles:
+    with path.open("rb") as file:
+        if file.read(4) not in _ZIP_HEADS:
+            msg = "it is a file, and no zip of an OME-Zarr"
+            raise NotServedError(msg)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        store = _run(ZipStore.open(path, mode="r"))
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        msg = (
+            f"slide '{path.name}' is a zip that cannot be read, it is damaged or incomplete "
+            f"({error}): copy or download it again"
+        )
+        raise SlideFormatError(msg) from error
+    tops = {name.split("/", maxsplit=1)[0] for name in names}
+    # Who zips a folder by hand gets the folder itself as the only entry.
+    inner = len(tops) == 1 and all("/" in name for name in names)
+    return ZarrFiles(store=store, root=tops.pop() if inner else "", title=path.name, is_url=False)
+
+
+class _UrlStore(FsspecStore):
+    """Objects behind a URL, and errors that say what is wrong with it."""
+
+    @classmethod
+    def open_url(cls, url: str) -> _UrlStore:
+        """The store at `url`; nothing is asked of the server yet.
+
+        Raises:
+            NotServedError: A scheme that is not served, or one file instead of a folder.
+            SlideFormatError: The scheme needs a package that is not installed.
+        """
+        scheme = url.split("://", maxsplit=1)[0].lower()
+        if scheme not in _SCHEMES:
+            msg = f"it is a URL of '{scheme}', and {', '.join(_SCHEMES)} are read"
+            raise NotServedError(msg)
+        if file_name(url).lower().endswith(".zip"):
+            msg = f"a zip is read from this machine only: download '{url}'"
+            raise NotServedError(msg)
+        try:
+            system, path = fsspec.url_to_fs(url, **_options(scheme))
+        except ImportError as error:
+            msg = (
+                f"slide '{url}' needs packages that are not installed ({error}): "
+                "install them with pip install 'slideloom[remote]'"
+            )
+            raise SlideFormatError(msg) from error
+        # A file system that runs in fsspec's own loop is closed by fsspec, at exit and after a
+        # fork; one that runs in zarr's loop has to be closed in it.
+        return cls(AsyncFileSystemWrapper(system, asynchronous=True), read_only=True, path=path)
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """The bytes at `key`, None where there are none.
+
+        Raises:
+            SlideAccessError: It is forbidden, or the server cannot be reached.
+        """
+        scheme = self.path.split("://", maxsplit=1)[0] if "://" in self.path else "s3"
+        try:
+            return await super().get(key, prototype, byte_range)
+        except _network_errors(scheme) as error:
+            raise _refusal(f"{self.path}/{key}", error) from error
+
+
+def _refusal(place: str, error: Exception) -> SlideAccessError:
+    found = " ".join(str(error).split()) or type(error).__name__
+    forbidden = getattr(error, "status", None) in _FORBIDDEN
+    if forbidden or isinstance(error, PermissionError):
+        return _ForbiddenError(
+            f"'{place}' may not be read ({found}): check the address and your credentials, "
+            "or ask for permission to read it"
+        )
+    return SlideAccessError(
+        f"'{place}' cannot be fetched ({found}): check the address and the network"
+    )
+
+
+def _options(scheme: str) -> dict[str, Any]:
+    if scheme == "s3":
+        return {"anon": _has_no_credentials()}
+    # Proxies come from the environment, as with S3.
+    return {"client_kwargs": {"trust_env": True}}
+
+
+def _has_no_credentials() -> bool:
+    import botocore.session
+
+    return botocore.session.get_session().get_credentials() is None
+
+
+def _network_errors(scheme: str) -> tuple[type[Exception], ...]:
+    """What the packages behind a scheme raise; they are installed by now."""
+    if scheme == "s3":
+        from botocore.exceptions import BotoCoreError
+
+        return OSError, BotoCoreError
+    from aiohttp import ClientError
+
+    return OSError, ClientError
+
+
+def _run(work: Coroutine[Any, Any, _T]) -> _T:
+    # In a thread of its own: the caller's may run a loop already, as in a notebook.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(asyncio.run, work).result()
