@@ -1,0 +1,240 @@
+"""A slide as a pyramidal OME-TIFF: tiled, coarser levels in SubIFDs.
+
+Specification: https://docs.openmicroscopy.org/ome-model/6.2.2/ome-tiff/specification.html, with its
+section on sub-resolutions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import tifffile
+import zarr
+from numpy.typing import NDArray
+
+from slideloom.errors import SettingsError
+from slideloom.wsi.geometry import Size
+from slideloom.wsi.pyramid import BAND_PX, pyramid_bands, pyramid_sizes
+from slideloom.wsi.reader import RGB_CHANNELS
+from slideloom.wsi.slide import Slide
+from slideloom.wsi.write_zarr import create_levels, write_band
+
+COMPRESSIONS = {
+    "deflate": "zlib",
+    "zstd": "zstd",
+    "lzw": "lzw",
+    "jpeg": "jpeg",
+    "jpeg2000": "jpeg2000",
+}
+"""What can be written, and what tifffile calls it."""
+
+_PREDICTED = ("deflate", "zstd", "lzw")
+_JPEG_QUALITY = 90
+_UM_PER_CM = 10_000.0
+_BIG_BYTES = 2**31
+_BUFFER_BYTES = 2**25
+"""Tiles that tifffile holds while it compresses them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TiffCompression:
+    """How tiles are compressed.
+
+    Attributes:
+        name: One of `COMPRESSIONS`; all but `jpeg`, and `jpeg2000` with a quality, are lossless.
+        quality: Of `jpeg`, 1 to 100 (None: 90); of `jpeg2000`, the signal-to-noise ratio in
+            decibels, 1 to 100 (None: lossless). The others have none.
+    """
+
+    name: str = "deflate"
+    quality: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in COMPRESSIONS:
+            listed = ", ".join(COMPRESSIONS)
+            msg = f"there is no compression {self.name!r}: choose one of {listed}"
+            raise SettingsError(msg)
+        if self.quality is not None and self.name in _PREDICTED:
+            msg = (
+                f"compression {self.name} is lossless and takes no quality, got {self.quality}: "
+                "leave --quality out, or choose jpeg or jpeg2000"
+            )
+            raise SettingsError(msg)
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            msg = f"a quality goes from 1 to 100, got {self.quality}: choose another"
+            raise SettingsError(msg)
+
+    def check(self, slide: Slide) -> None:
+        """Refuse pixels that the codec cannot hold.
+
+        Raises:
+            SettingsError: It cannot hold those of `slide`.
+        """
+        rgb = slide.channels == RGB_CHANNELS and slide.dtype == np.uint8
+        whole = slide.dtype in (np.uint8, np.uint16)
+        if (self.name == "jpeg" and not rgb) or (self.name == "jpeg2000" and not whole):
+            msg = (
+                f"compression {self.name} cannot hold {len(slide.channels)} channels of "
+                f"{slide.dtype}: choose deflate, zstd or lzw"
+            )
+            raise SettingsError(msg)
+
+    def settings(self, dtype: np.dtype[Any]) -> dict[str, Any]:
+        """What tifffile is told."""
+        told: dict[str, Any] = {"compression": COMPRESSIONS[self.name]}
+        if self.name == "jpeg":
+            told["compressionargs"] = {"level": self.quality or _JPEG_QUALITY}
+            told["subsampling"] = (1, 1)
+        elif self.name == "jpeg2000":
+            lossless: dict[str, Any] = {"level": 0, "reversible": True}
+            lossy = {"level": self.quality, "reversible": False}
+            told["compressionargs"] = lossless if self.quality is None else lossy
+        else:
+            told["predictor"] = dtype.kind == "f" or dtype.itemsize <= 4
+        return told
+
+
+def write_ome_tiff(
+    slide: Slide,
+    path: Path,
+    *,
+    compression: TiffCompression | None = None,
+    threads: int | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Write a slide's stored channels and a pyramid of them.
+
+    RGB is one page of three samples; other channels are a page each, as OME-TIFF has them. The
+    file is a BigTIFF where its pixels take 2 GiB or more. Coarser levels wait in a zarr in a
+    temporary folder beside `path`, until level 0 is written.
+
+    Args:
+        slide: What is written.
+        path: File to write; one that stands there is replaced.
+        compression: None is deflate.
+        threads: Tiles that are read or compressed at once; None takes one per core.
+        advance: Hears how many 512 x 512 tiles more are written; see `pyramid_tiles`.
+
+    Raises:
+        SettingsError: The codec cannot hold the slide's pixels.
+        SlideFormatError: The slide is damaged.
+        OSError: The disk is full, for example.
+    """
+    chosen = compression or TiffCompression()
+    chosen.check(slide)
+    sizes = pyramid_sizes(slide.size)
+    with (
+        TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as spool,
+        ThreadPoolExecutor(max_workers=threads) as pool,
+        tifffile.TiffWriter(path, bigtiff=_is_big(slide), ome=True) as tiff,
+    ):
+        levels = create_levels(zarr.create_group(spool), slide, sizes=sizes)
+        tiles = _Tiles(slide=slide, levels=levels, pool=pool, advance=advance)
+        settings = _settings(slide) | chosen.settings(slide.dtype)
+        for level, size in enumerate(sizes):
+            tiff.write(
+                tiles.finest() if level == 0 else tiles.coarser(level),
+                shape=_shape(slide, size),
+                subifds=len(sizes) - 1 if level == 0 else None,
+                subfiletype=0 if level == 0 else 1,
+                metadata=_metadata(slide) if level == 0 else None,
+                maxworkers=threads,
+                **settings,
+                **_resolution(slide, downsample=2**level),
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tiles:
+    """Tiles in the order in which they lie in the file; `levels` are the arrays that wait."""
+
+    slide: Slide
+    levels: list[zarr.Array[Any]]
+    pool: ThreadPoolExecutor
+    advance: Callable[[int], None]
+
+    def finest(self) -> Iterator[NDArray[Any]]:
+        """Those of level 0; on the way the coarser levels are put aside."""
+        rgb = self.slide.channels == RGB_CHANNELS
+        for band in pyramid_bands(self.slide, pool=self.pool):
+            if band.level or not rgb:
+                write_band(self.levels[band.level], band, pool=self.pool)
+            if band.level == 0 and rgb:
+                for x0 in range(0, band.pixels.shape[1], BAND_PX):
+                    self.advance(1)
+                    yield _full_tile(band.pixels[:, x0 : x0 + BAND_PX])
+        if not rgb:
+            yield from self.coarser(0)
+
+    def coarser(self, level: int) -> Iterator[NDArray[Any]]:
+        """Those of a level that was put aside, page by page."""
+        array = self.levels[level]
+        samples = array.chunks[0]
+        for channel in range(0, array.shape[0], samples):
+            for y0 in range(0, array.shape[1], BAND_PX):
+                columns = range(0, array.shape[2], BAND_PX)
+                read = partial(_read_tile, array, slice(channel, channel + samples), y0)
+                for tile in self.pool.map(read, columns):
+                    self.advance(channel == 0)
+                    yield tile
+
+
+def _read_tile(array: zarr.Array[Any], channels: slice, y0: int, x0: int) -> NDArray[Any]:
+    pixels = np.asarray(array[channels, y0 : y0 + BAND_PX, x0 : x0 + BAND_PX])
+    return _full_tile(np.moveaxis(pixels, 0, 2))
+
+
+def _full_tile(pixels: NDArray[Any]) -> NDArray[Any]:
+    """`(512, 512, c)`; on the edge the last pixels are repeated, which lossy codecs like."""
+    height, width = pixels.shape[:2]
+    return np.pad(pixels, ((0, BAND_PX - height), (0, BAND_PX - width), (0, 0)), mode="edge")
+
+
+def _shape(slide: Slide, size: Size) -> tuple[int, ...]:
+    if slide.channels == RGB_CHANNELS:
+        return (*size.shape, len(slide.channels))
+    return (len(slide.channels), *size.shape)
+
+
+def _is_big(slide: Slide) -> bool:
+    pixels = prod(slide.size.shape) * len(slide.channels)
+    return pixels * slide.dtype.itemsize * 4 // 3 >= _BIG_BYTES
+
+
+def _settings(slide: Slide) -> dict[str, Any]:
+    rgb = slide.channels == RGB_CHANNELS
+    return {
+        "dtype": slide.dtype,
+        "photometric": "rgb" if rgb else "minisblack",
+        "planarconfig": "contig" if rgb else None,
+        "tile": (BAND_PX, BAND_PX),
+        "software": False,
+        "buffersize": _BUFFER_BYTES,
+    }
+
+
+def _resolution(slide: Slide, *, downsample: int) -> dict[str, Any]:
+    if slide.mpp is None:
+        return {}
+    per_cm = tuple(_UM_PER_CM / (mpp * downsample) for mpp in (slide.mpp.x, slide.mpp.y))
+    return {"resolution": per_cm, "resolutionunit": "CENTIMETER"}
+
+
+def _metadata(slide: Slide) -> dict[str, Any]:
+    """What the OME-XML says."""
+    rgb = slide.channels == RGB_CHANNELS
+    stated: dict[str, Any] = {"axes": "YXS" if rgb else "CYX", "Name": slide.name}
+    if not rgb:
+        stated["Channel"] = {"Name": list(slide.channels)}
+    if slide.mpp is not None:
+        stated |= {"PhysicalSizeX": slide.mpp.x, "PhysicalSizeXUnit": "µm"}
+        stated |= {"PhysicalSizeY": slide.mpp.y, "PhysicalSizeYUnit": "µm"}
+    return stated
