@@ -71,7 +71,7 @@ def find_tissue(slide: Slide) -> TissueMask:
     A blank slide gives an empty mask. Where the slide states no mpp, the picture has up to
     2048 pixels on its longer side.
     """
-    picture = slide.thumbnail(_picture_px(slide))
+    picture = slide.thumbnail(_picture_px(slide), sharp=True)
     mask = tissue_of(picture)
     return TissueMask(
         mask=mask,

@@ -11,7 +11,7 @@ from time import monotonic
 
 import pandas as pd
 
-from slideloom.errors import RoiError, SettingsError, SlideloomError, SlideNotFoundError
+from slideloom.errors import RoiError, SlideloomError
 from slideloom.models.tile_model import TileModel
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.export import check_formats
@@ -20,15 +20,10 @@ from slideloom.workflows.export.tables import write_csv
 from slideloom.workflows.progress import BarProgress
 from slideloom.workflows.result import COUNTS_FILE, SlideResult
 from slideloom.workflows.run import peak_memory_mb, run_slide
-from slideloom.wsi import open_slide
+from slideloom.wsi import Slide, SlideOptions
+from slideloom.wsi.source import Source, slide_name
 
 MANIFEST_FILE = "manifest.csv"
-SUFFIXES = frozenset(
-    {
-        ".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".tif", ".tiff",
-        ".vms", ".vmu",
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,78 +31,40 @@ class SlideOutcome:
     """How one slide of a batch went.
 
     Attributes:
-        slide: The slide's path.
+        slide: The slide's path or URL.
         error: One sentence, empty for a slide that is done.
         trace: Python's traceback, empty for a slide that is done.
         counts: Objects per class and ROI; None for a slide that failed.
+        bad_tiles: Stored tiles that were read as blank.
         seconds: Wall time.
         peak_memory_mb: Highest memory of the process up to the slide's end.
     """
 
-    slide: Path
+    slide: Source
     error: str
     trace: str
     counts: pd.DataFrame | None
+    bad_tiles: int
     seconds: float
     peak_memory_mb: float
 
 
-def find_slides(paths: Sequence[Path]) -> list[Path]:
-    """Slides named one by one, and those in folders, by their endings.
-
-    Raises:
-        SlideNotFoundError: A path names nothing.
-        SettingsError: Nothing was found, or two slides would share an output folder.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-        elif path.exists():
-            found.append(path)
-        elif any(mark in str(path) for mark in "*?["):
-            found += sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-        else:
-            msg = f"there is no slide or folder '{path}': check the path"
-            raise SlideNotFoundError(msg)
-    found = list(dict.fromkeys(found))
-    _check_names(found, paths)
-    return found
-
-
-def _check_names(found: list[Path], paths: Sequence[Path]) -> None:
-    if not found:
-        asked = ", ".join(f"'{path}'" for path in paths)
-        endings = " ".join(sorted(SUFFIXES))
-        msg = f"no slides in {asked}: endings that are taken from folders are {endings}"
-        raise SettingsError(msg)
-    by_name: dict[str, Path] = {}
-    for path in found:
-        other = by_name.setdefault(path.stem, path)
-        if other is not path:
-            msg = (
-                f"slides '{other}' and '{path}' would both write to '{path.stem}': "
-                "run them into different --out folders"
-            )
-            raise SettingsError(msg)
-
-
 def run_batch(
-    slides: Sequence[Path],
+    slides: Sequence[Source],
     model: TileModel,
     *,
     out: Path,
     config: RunConfig,
-    mpp: float | None = None,
+    options: SlideOptions,
 ) -> list[SlideOutcome]:
     """Run a model over slides; one slide's failure does not stop the others.
 
     Args:
-        slides: Files.
+        slides: Paths and URLs.
         model: The model.
         out: Gets one folder for each slide, `manifest.csv` and `counts.csv`.
         config: Settings.
-        mpp: Micrometres per level-0 pixel, in place of what the files state.
+        options: How the slides are opened.
 
     Raises:
         OutputError: `out` cannot be written to.
@@ -122,21 +79,19 @@ def run_batch(
     outcomes = []
     with BarProgress() as progress:
         for path in slides:
-            progress.begin_slide(path.name)
-            outcomes.append(
-                _run_one(path, model, out=out, config=config, mpp=mpp, progress=progress)
-            )
+            slide = Slide(path, options)
+            progress.begin_slide(slide.name)
+            outcomes.append(_run_one(slide, model, out=out, config=config, progress=progress))
             _write_tables(outcomes, out, model=model)
     return outcomes
 
 
 def _run_one(
-    path: Path,
+    slide: Slide,
     model: TileModel,
     *,
     out: Path,
     config: RunConfig,
-    mpp: float | None,
     progress: BarProgress,
 ) -> SlideOutcome:
     """One slide; whatever goes wrong becomes its outcome."""
@@ -144,8 +99,8 @@ def _run_one(
     error, trace = "", ""
     result: SlideResult | None = None
     try:
-        with open_slide(path, mpp=mpp) as slide:
-            result = run_slide(slide, model, out=out / path.stem, config=config, progress=progress)
+        with slide:
+            result = run_slide(slide, model, out=out / slide.name, config=config, progress=progress)
     except SlideloomError as problem:
         error, trace = str(problem), traceback.format_exc()
     except Exception as problem:  # the boundary of a batch: the other slides go on
@@ -154,10 +109,11 @@ def _run_one(
         )
         trace = traceback.format_exc()
     return SlideOutcome(
-        slide=path,
+        slide=slide.path,
         error=error,
         trace=trace,
         counts=None if result is None else result.counts,
+        bad_tiles=0 if result is None else result.record.qa.bad_tiles,
         seconds=round(monotonic() - start, 2),
         peak_memory_mb=peak_memory_mb(),
     )
@@ -176,6 +132,7 @@ def _write_tables(outcomes: Sequence[SlideOutcome], out: Path, *, model: TileMod
         for name in names:
             counts = outcome.counts
             row[name] = pd.NA if counts is None else counts["count"][counts["class"] == name].sum()
+        row["bad_tiles"] = outcome.bad_tiles
         rows.append({**row, "seconds": outcome.seconds, "peak_memory_mb": outcome.peak_memory_mb})
     write_csv(out / MANIFEST_FILE, pd.DataFrame(rows))
     tables = [outcome.counts for outcome in outcomes if outcome.counts is not None]
@@ -202,7 +159,13 @@ def print_outcomes(outcomes: Sequence[SlideOutcome], out: Path, *, traces: bool)
         else:
             totals = outcome.counts.groupby("class", sort=False)["count"].sum()
             found = ", ".join(f"{count} {name}" for name, count in totals.items())
-            print(f"{outcome.slide}: {found}; see {out / outcome.slide.stem}")
+            print(f"{outcome.slide}: {found}; see {out / slide_name(outcome.slide)}")
+            if outcome.bad_tiles:
+                print(
+                    f"slideloom: {outcome.slide}: {outcome.bad_tiles} damaged tiles were read as "
+                    "blank: objects may be missing there",
+                    file=sys.stderr,
+                )
     failed = sum(outcome.counts is None for outcome in outcomes)
     if failed:
         print(

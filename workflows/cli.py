@@ -14,7 +14,21 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from slideloom.errors import MissingMppError, SettingsError, SlideFormatError, SlideloomError
+from slideloom.errors import (
+    MissingMppError,
+    SettingsError,
+    SlideAccessError,
+    SlideFormatError,
+    SlideloomError,
+)
+from slideloom.workflows.options import (
+    ChannelsOption,
+    DisplayRangeOption,
+    MppOption,
+    OnBadTileOption,
+    ReaderOption,
+    slide_options,
+)
 
 # Imports inside commands keep `slideloom --help` and `slideloom info` free of torch.
 
@@ -25,6 +39,9 @@ _CommandLineFault: Any = typer.BadParameter.__mro__[2]
 _INTERRUPTED = 130
 """What typer returns after Ctrl-C."""
 
+_OF_THE_SLIDE = (SlideFormatError, SlideAccessError, MissingMppError)
+"""Errors that are the slide's, not the command's."""
+
 app = typer.Typer(
     name="slideloom",
     help="Whole-slide image analysis: tile lazily, predict, and weave the tiles into one result.",
@@ -34,11 +51,6 @@ app = typer.Typer(
 )
 models_app = typer.Typer(no_args_is_help=True, help="The models that can be run.")
 app.add_typer(models_app, name="models")
-
-Mpp = Annotated[
-    float | None,
-    typer.Option("--mpp", help="Micrometres per level-0 pixel, in place of what the file states."),
-]
 
 
 def main() -> None:
@@ -64,9 +76,7 @@ def run_command(arguments: list[str], *, debug: bool = False) -> int:
     except SlideloomError as error:
         if debug:
             raise
-        return _complain(
-            str(error), 1 if isinstance(error, SlideFormatError | MissingMppError) else 2
-        )
+        return _complain(str(error), 1 if isinstance(error, _OF_THE_SLIDE) else 2)
     if code == _INTERRUPTED:
         return _complain("stopped: the same command again goes on from here", code)
     return code if isinstance(code, int) else 0
@@ -100,14 +110,15 @@ def demo(
 
 @app.command()
 def info(
-    slide: Annotated[Path, typer.Argument(help="A slide.")],
+    slide: Annotated[str, typer.Argument(help="A slide.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    mpp: Mpp = None,
+    mpp: MppOption = None,
+    reader: ReaderOption = None,
 ) -> None:
-    """Print what a slide states: size, levels, mpp, reader, associated images."""
+    """Print what a slide states: size, levels, mpp, reader, channels, associated images."""
     from slideloom.workflows.info import describe_slide, print_slide
 
-    description = describe_slide(slide, mpp=mpp)
+    description = describe_slide(slide, mpp=mpp, reader=reader)
     if as_json:
         typer.echo(description.model_dump_json(indent=2))
     else:
@@ -117,10 +128,14 @@ def info(
 @app.command()
 def run(
     context: typer.Context,
-    slides: Annotated[list[Path], typer.Argument(help="Slides, folders or globs.")],
+    slides: Annotated[list[str], typer.Argument(help="Slides, folders, globs or URLs.")],
     model: Annotated[str, typer.Option(help="A built-in model, a folder, or hf://org/name.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
-    mpp: Mpp = None,
+    mpp: MppOption = None,
+    reader: ReaderOption = None,
+    channels: ChannelsOption = None,
+    display_range: DisplayRangeOption = None,
+    on_bad_tile: OnBadTileOption = "error",
     roi: Annotated[Path | None, typer.Option(help="GeoJSON with regions of interest.")] = None,
     tissue: Annotated[bool, typer.Option(help="Leave out tiles without tissue.")] = True,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
@@ -137,7 +152,8 @@ def run(
 ) -> int:
     """Run a model over slides. The same command again goes on where a run stopped."""
     from slideloom.models.folder import load_model
-    from slideloom.workflows.batch import find_slides, print_outcomes, run_batch
+    from slideloom.workflows.batch import print_outcomes, run_batch
+    from slideloom.workflows.slides import find_slides
 
     config = _config(
         roi=roi,
@@ -147,8 +163,20 @@ def run(
         overwrite=overwrite,
         formats=tuple(name.strip() for name in formats.split(",") if name.strip()),
     )
-    found = find_slides(slides)
-    outcomes = run_batch(found, load_model(model, device=device), out=out, config=config, mpp=mpp)
+    options = slide_options(
+        mpp=mpp,
+        reader=reader,
+        channels=channels,
+        display_range=display_range,
+        on_bad_tile=on_bad_tile,
+    )
+    outcomes = run_batch(
+        find_slides(slides),
+        load_model(model, device=device),
+        out=out,
+        config=config,
+        options=options,
+    )
     return print_outcomes(outcomes, out, traces=context.obj)
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from slideloom.models.spec import ModelSpec
 from slideloom.wsi import open_slide
+from slideloom.wsi.slide import ANISOTROPY
 
 
 class LevelInfo(BaseModel):
@@ -35,6 +36,8 @@ class SlideInfo(BaseModel):
         mpp_y: The same along y.
         bounds_x: Level-0 pixel where the scanned part starts.
         bounds_y: The same downwards.
+        channels: Names of the stored channels.
+        dtype: Type of the stored pixels, as NumPy names it.
         levels: Finest first.
         associated_images: Names of the images beside the pyramid.
         properties: What else the file states, in its own words.
@@ -48,19 +51,23 @@ class SlideInfo(BaseModel):
     mpp_y: float | None
     bounds_x: int
     bounds_y: int
+    channels: tuple[str, ...]
+    dtype: str
     levels: tuple[LevelInfo, ...]
     associated_images: tuple[str, ...]
     properties: dict[str, str]
 
 
-def describe_slide(path: Path, *, mpp: float | None = None) -> SlideInfo:
+def describe_slide(
+    path: str | Path, *, mpp: float | None = None, reader: str | None = None
+) -> SlideInfo:
     """Open a slide and list what it states.
 
     Raises:
         SlideNotFoundError: There is no such file.
         SlideFormatError: No reader opens it.
     """
-    with open_slide(path, mpp=mpp) as slide:
+    with open_slide(path, mpp=mpp, reader=reader) as slide:
         return SlideInfo(
             path=str(path),
             reader=slide.reader_name,
@@ -68,6 +75,8 @@ def describe_slide(path: Path, *, mpp: float | None = None) -> SlideInfo:
             mpp_y=slide.mpp.y if slide.mpp else None,
             bounds_x=int(slide.bounds_offset.x),
             bounds_y=int(slide.bounds_offset.y),
+            channels=slide.channels,
+            dtype=str(slide.dtype),
             levels=tuple(
                 LevelInfo(
                     width=level.size.width,
@@ -86,10 +95,10 @@ def describe_slide(path: Path, *, mpp: float | None = None) -> SlideInfo:
 def print_slide(slide: SlideInfo) -> None:
     """Print a slide's facts, without its long list of properties."""
     console = Console()
-    mpp = "none stated: pass --mpp to run" if slide.mpp_x is None else f"{slide.mpp_x:g} um/px"
     console.print(f"{slide.path}", highlight=False)
     console.print(f"  reader      {slide.reader}", highlight=False)
-    console.print(f"  mpp         {mpp}", highlight=False)
+    console.print(f"  mpp         {_mpp_words(slide)}", highlight=False)
+    console.print(f"  channels    {', '.join(slide.channels)} ({slide.dtype})", highlight=False)
     if slide.bounds_x or slide.bounds_y:
         console.print(f"  bounds at   {slide.bounds_x}, {slide.bounds_y} px", highlight=False)
     console.print(f"  associated  {', '.join(slide.associated_images) or 'none'}", highlight=False)
@@ -103,6 +112,14 @@ def print_slide(slide: SlideInfo) -> None:
             f"{level.tile_width} x {level.tile_height}",
         )
     console.print(table)
+
+
+def _mpp_words(slide: SlideInfo) -> str:
+    if slide.mpp_x is None or slide.mpp_y is None:
+        return "none stated: pass --mpp to run"
+    if abs(slide.mpp_x - slide.mpp_y) > ANISOTROPY * min(slide.mpp_x, slide.mpp_y):
+        return f"{slide.mpp_x:g} um/px along x, {slide.mpp_y:g} along y: pass --mpp to run"
+    return f"{slide.mpp_x:g} um/px"
 
 
 def print_models(specs: Sequence[ModelSpec]) -> None:

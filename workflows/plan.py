@@ -151,6 +151,8 @@ def _key(
     parts = {
         "slideloom": version("slideloom"),
         "slide": slide.fingerprint(),
+        "reader": slide.reader_name,
+        "options": slide.options,
         "mpp": slide.require_mpp(),
         "spec": spec.model_dump(mode="json"),
         "grid_mpp": regions.grid.mpp,

@@ -19,6 +19,9 @@ from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.store import RegionStore
 from slideloom.wsi import Box, Slide
 
+BAD_TILES = "bad_tiles"
+"""Name of the array that says which stored tiles of a region were blank."""
+
 # One forward pass at a time in a process: the network already uses the whole device. The other
 # threads read, decode and write meanwhile.
 _FORWARD = threading.Lock()
@@ -49,7 +52,8 @@ class RegionJob:
     def run(self, region: Region) -> None:
         """Predict one region and keep its digest."""
         arrays = self.flow.digest(region, self._predictions(region), plan=self.plan)
-        self.store.save(region.index, arrays)
+        bad = bad_tiles_in(self.slide, region.window, mpp=self.plan.grid.mpp)
+        self.store.save(region.index, {**arrays, BAD_TILES: bad})
 
     def _predictions(self, region: Region) -> Iterator[tuple[Tile, NDArray[Any]]]:
         """The chosen tiles with their maps, 0 outside the slide."""
@@ -67,6 +71,23 @@ class RegionJob:
             for tile, tile_maps in zip(batch, maps, strict=True):
                 yield tile, blank_outside(tile_maps, tile.window, bounds=grid.bounds)
             self.advance(len(batch))
+
+
+def bad_tiles_in(slide: Slide, window: Box, *, mpp: float) -> NDArray[np.int64]:
+    """`(n, 3)` level, row and col of the blank tiles that `window`, in pixels of `mpp`, meets.
+
+    They are kept with the region, so that a run that goes on later still counts them.
+    """
+    met = []
+    for bad in slide.bad_tiles:
+        level = slide.levels[bad.level]
+        step = mpp / (slide.require_mpp() * level.downsample)
+        x, y = bad.col * level.tile.width, bad.row * level.tile.height
+        beside = x >= window.x1 * step or x + level.tile.width <= window.x0 * step
+        above = y >= window.y1 * step or y + level.tile.height <= window.y0 * step
+        if not (beside or above):
+            met.append((bad.level, bad.row, bad.col))
+    return np.array(met, dtype=np.int64).reshape(-1, 3)
 
 
 def blank_outside(maps: NDArray[Any], window: Box, *, bounds: Box) -> NDArray[Any]:

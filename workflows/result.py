@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from slideloom.errors import OutputError
 from slideloom.models.spec import ModelSpec
 from slideloom.workflows.config import RunConfig
+from slideloom.wsi import SlideOptions
 from slideloom.wsi.labels import read_labels
 
 RECORD_FILE = "result.json"
@@ -30,10 +31,11 @@ class SlideRecord(_Record):
     """Which slide was read, and how.
 
     Attributes:
-        path: As given to the run.
+        path: Path or URL, as given to the run.
         name: The file's name without its ending.
         fingerprint: Of the file's content.
         reader: That served the file.
+        options: With which it was opened.
         width: Of level 0, in pixels.
         height: Of level 0, in pixels.
         mpp: Micrometres per level-0 pixel.
@@ -45,6 +47,7 @@ class SlideRecord(_Record):
     name: str
     fingerprint: str
     reader: str
+    options: SlideOptions
     width: int
     height: int
     mpp: float
@@ -60,6 +63,7 @@ class QaRecord(_Record):
         tiles: In the grid.
         tiles_predicted: Of these, those with tissue and inside the ROIs.
         tissue_percent: Of the slide's area; 100 where the run ignored tissue.
+        bad_tiles: Stored tiles that could not be decoded and were read as blank.
         recombined: Objects joined from pieces of several tiles.
         conflicts: Pairs of objects that claimed the same pixels.
     """
@@ -68,6 +72,7 @@ class QaRecord(_Record):
     tiles: int
     tiles_predicted: int
     tissue_percent: float
+    bad_tiles: int
     recombined: int
     conflicts: int
 

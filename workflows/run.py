@@ -30,7 +30,7 @@ from slideloom.workflows.flows import flow_for
 from slideloom.workflows.overlay import draw_overlay, write_png
 from slideloom.workflows.plan import RunPlan, plan_run
 from slideloom.workflows.progress import QuietProgress, RunProgress
-from slideloom.workflows.regions import RegionJob, run_jobs
+from slideloom.workflows.regions import BAD_TILES, RegionJob, run_jobs
 from slideloom.workflows.result import (
     LABELS_FOLDER,
     OVERLAY_FILE,
@@ -68,7 +68,7 @@ def run_slide(
     `config.overwrite`; a run that was interrupted goes on with the regions that are missing.
 
     Args:
-        slide: An open slide, or the path of one.
+        slide: A slide, or the path or URL of one.
         model: A model, or what `load_model` takes.
         out: The folder of this slide; made where missing.
         config: Settings; None takes the defaults.
@@ -129,7 +129,7 @@ class _Run:
         with self._stage("export", 4):
             table, counts = self._measure(objects)
             self._export(table, counts)
-        record = self._record(table, objects)
+        record = self._record(table, objects, bad_tiles=self._count_bad_tiles(store))
         with atomic_file(self.out / RECORD_FILE) as file:
             file.write(record.model_dump_json(indent=2).encode())
         shutil.rmtree(self.out / _WORK_FOLDER)
@@ -169,6 +169,13 @@ class _Run:
             else:
                 todo.append(partial(job.run, region))
         run_jobs(todo, workers=self.config.workers)
+
+    def _count_bad_tiles(self, store: RegionStore) -> int:
+        """Stored tiles that were read as blank, by this run or before it was interrupted."""
+        met = {(bad.level, bad.row, bad.col) for bad in self.slide.bad_tiles}
+        for region in self.plan.regions:
+            met.update(map(tuple, store.load_array(region.index, BAD_TILES).tolist()))
+        return len(met)
 
     def _weave(self, store: RegionStore) -> Objects:
         folder = self.out / LABELS_FOLDER
@@ -215,7 +222,7 @@ class _Run:
         )
         write_exports(self.out, data, formats=dict.fromkeys((*_TABLES, *self.config.formats)))
         self.progress.advance(2)
-        thumbnail = self.slide.thumbnail(_OVERLAY_PX)
+        thumbnail = self.slide.thumbnail(_OVERLAY_PX, sharp=True)
         picture = draw_overlay(
             thumbnail,
             table,
@@ -226,7 +233,7 @@ class _Run:
         write_png(self.out / OVERLAY_FILE, picture)
         self.progress.advance(1)
 
-    def _record(self, table: gpd.GeoDataFrame, objects: Objects) -> RunRecord:
+    def _record(self, table: gpd.GeoDataFrame, objects: Objects, *, bad_tiles: int) -> RunRecord:
         plan, slide = self.plan, self.slide
         per_class = table["class"].value_counts()
         share = 1.0 if plan.tissue is None else plan.tissue.fraction
@@ -237,6 +244,7 @@ class _Run:
                 name=slide.name,
                 fingerprint=slide.fingerprint(),
                 reader=slide.reader_name,
+                options=slide.options,
                 width=slide.size.width,
                 height=slide.size.height,
                 mpp=plan.slide_mpp,
@@ -250,6 +258,7 @@ class _Run:
                 tiles=len(plan.grid),
                 tiles_predicted=int(plan.selected.sum()),
                 tissue_percent=round(100 * share, 2),
+                bad_tiles=bad_tiles,
                 recombined=int(objects.recombined.sum()),
                 conflicts=objects.conflicts,
             ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,3 +41,9 @@ class RegionStore:
         """What `save` was given; the array called `without` is not read."""
         with np.load(self._file(index), allow_pickle=False) as file:
             return cast("Arrays", {name: file[name] for name in file.files if name != without})
+
+    def load_array(self, index: GridIndex, name: str) -> NDArray[Any]:
+        """One of the arrays that `save` was given."""
+        with np.load(self._file(index), allow_pickle=False) as file:
+            array: NDArray[Any] = file[name]
+            return array

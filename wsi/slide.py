@@ -25,10 +25,12 @@ from slideloom.wsi.tolerant import BadTile
 
 if TYPE_CHECKING:
     import dask.array as da
+    import zarr
 
     from slideloom.wsi.display import Display
 
-_ANISOTROPY = 0.01
+ANISOTROPY = 0.01
+"""Relative difference of the two axes' um per pixel above which a scale has to be chosen."""
 _PIXEL_TOLERANCE = 1e-6
 
 
@@ -170,7 +172,7 @@ class Slide:
                 "--mpp, or edit the slide's metadata"
             )
             raise MissingMppError(msg)
-        if abs(mpp.x - mpp.y) > _ANISOTROPY * min(mpp.x, mpp.y):
+        if abs(mpp.x - mpp.y) > ANISOTROPY * min(mpp.x, mpp.y):
             msg = (
                 f"slide '{file_name(self.path)}' states {mpp.x:g} um/px along x but {mpp.y:g} "
                 "along y: pass --mpp to say which holds for both"
@@ -231,11 +233,12 @@ class Slide:
         """
         return read_scaled(self._pixels.rgb, box, scale=self._scale(mpp))
 
-    def thumbnail(self, max_px: int = 1024) -> NDArray[np.uint8]:
+    def thumbnail(self, max_px: int = 1024, *, sharp: bool = False) -> NDArray[np.uint8]:
         """`(y, x, 3)` picture of the whole slide whose longer side has `max_px` pixels at most.
 
-        Level 0 is read only where it is the only one: the picture is smaller than `max_px`
-        where the next level is. Reading goes in bands, so memory stays small.
+        Level 0 is read only where it is the only one: where the next level is smaller than
+        `max_px`, so is the picture. With `sharp` it is as large as asked, from level 0 if need be.
+        Reading goes in bands, so memory stays small.
 
         Raises:
             RegionError: `max_px` is below 1.
@@ -244,7 +247,8 @@ class Slide:
         if max_px < 1:
             msg = f"a thumbnail needs max_px >= 1, got {max_px}"
             raise RegionError(msg)
-        finest = min((level.downsample for level in self.levels[1:]), default=1.0)
+        coarse = [level.downsample for level in self.levels[1:]]
+        finest = 1.0 if sharp else min(coarse, default=1.0)
         scale = max(finest, max(self.size.shape) / max_px)
         return read_scaled(self._pixels.rgb, Box.of_size(self._scaled_size(scale)), scale=scale)
 
@@ -286,6 +290,17 @@ class Slide:
             raise RegionError(msg)
         lazy = LazySlide.of(self, level=self.check_level(level or 0), mpp=mpp, raw=raw)
         return lazy.array(self, chunk_px=chunk_px)
+
+    def as_zarr(self, *, raw: bool = False) -> zarr.Group:
+        """The slide as a read-only zarr group: arrays `(y, x, 3)` "0" (finest), "1", ... of uint8.
+
+        Nothing is copied: a chunk is a group of file tiles, decoded when it is read. The group
+        opens the file on its own and pickles. With `raw` it holds the stored values of all
+        channels, `(y, x, c)`. Writing raises `SettingsError`. See `open_zarr_view`.
+        """
+        from slideloom.wsi.zarr_view import open_zarr_view
+
+        return open_zarr_view(self, raw=raw)
 
     def fingerprint(self) -> str:
         """A hash that tells this slide's content from that of others, in hexadecimal.

@@ -89,12 +89,14 @@ def test_what_cannot_be_shown(
     ranges: tuple[tuple[float, float], ...] | None,
     found: str,
 ) -> None:
+    def show() -> None:
+        values = None
+        if ranges is not None:
+            values = tuple(ValueRange(low=low, high=high) for low, high in ranges)
+        shown(fluorescence(dtype), Display(channels=channels, ranges=values))
+
     with pytest.raises(SettingsError, match=found):
-        display = Display(
-            channels=channels,
-            ranges=ranges and tuple(ValueRange(low=low, high=high) for low, high in ranges),
-        )
-        shown(fluorescence(dtype), display)
+        show()
 
 
 def test_rgb_of_16_bits_needs_a_range() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
+from distributed import Client, LocalCluster
 from numpy.typing import NDArray
 
 from slideloom.errors import MissingMppError, RegionError, SettingsError
@@ -123,6 +124,8 @@ def test_a_thumbnail_never_reads_the_finest_of_several_levels(
         assert slide.thumbnail(150).shape == (100, 150, 3)
         assert slide.thumbnail(40).shape == (27, 40, 3)
         assert set(seen) == {1, 2}
+        assert slide.thumbnail(250, sharp=True).shape == (167, 250, 3)
+        assert seen[-1] == 0
         with pytest.raises(RegionError, match="max_px >= 1"):
             slide.thumbnail(0)
 
@@ -276,3 +279,39 @@ def test_a_real_pyramid_shows_the_same_place_at_every_mpp(data_dir: Path) -> Non
             }
             assert max(agreement, key=lambda shift: agreement[shift]) == (1, 1)
             assert agreement[1, 1] > 0.98
+
+
+@pytest.mark.slow
+def test_as_dask_on_a_cluster_of_processes(path: Path, picture: Picture) -> None:
+    with (
+        open_slide(path) as slide,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        lazy = slide.as_dask(chunk_px=64)
+        inverted = client.compute(lazy.map_blocks(np.invert, dtype=np.uint8)).result()
+        assert np.array_equal(inverted, np.invert(picture))
+        mean = client.compute(lazy.rechunk((50, 70, 3)).mean(axis=(0, 1))).result()
+        assert np.allclose(mean, picture.mean(axis=(0, 1)))
+        box = Box(x0=30, y0=20, x1=90, y1=70)
+        assert np.array_equal(client.submit(slide.read, box).result(), slide.read(box))
+
+
+def test_as_dask_does_what_a_dask_user_expects(path: Path, picture: Picture) -> None:
+    with open_slide(path) as slide:
+        lazy = slide.as_dask(chunk_px=64)
+    assert np.array_equal(compute(lazy[::7, ::5, 1], "threads"), picture[::7, ::5, 1])
+    assert compute(da.coarsen(np.max, lazy, {0: 8, 1: 10}), "threads").shape == (25, 30, 3)
+    assert np.allclose(compute(lazy.mean(axis=(0, 1)), "threads"), picture.mean(axis=(0, 1)))
+    assert np.array_equal(compute(lazy.rechunk((50, 70, 3)), "threads"), picture)
+    grown = lazy.map_overlap(np.copy, depth=(8, 8, 0), boundary="reflect", dtype=np.uint8)
+    assert np.array_equal(compute(grown, "threads"), picture)
+
+
+def test_as_dask_of_stored_channels(path: Path, picture: Picture) -> None:
+    with open_slide(path) as slide:
+        raw = slide.as_dask(chunk_px=64, raw=True)
+        assert raw.name != slide.as_dask(chunk_px=64).name
+        with pytest.raises(RegionError, match="a level or an mpp"):
+            slide.as_dask(mpp=0.5, raw=True)
+    assert np.array_equal(compute(raw, "threads"), picture)

@@ -1,0 +1,92 @@
+"""Which slides a command means: files, URLs, globs, and what lies in folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from slideloom.errors import SettingsError, SlideNotFoundError
+from slideloom.wsi.dicom_folder import dicom_slides
+from slideloom.wsi.source import Source, parse_source, slide_name
+from slideloom.wsi.zarr_layout import holds_image
+
+SUFFIXES = frozenset(
+    {
+        ".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".tif", ".tiff",
+        ".vms", ".vmu",
+    }
+)  # fmt: skip
+"""Endings that are taken from folders. Pictures (PNG, JPEG) are taken by name or glob only: folders
+of slides hold many that are none."""
+_ZARR, _ZARR_ZIP, _DICOM = ".zarr", ".zarr.zip", ".dcm"
+
+
+def find_slides(paths: Sequence[str | Path]) -> list[Source]:
+    """Slides named one by one, and those in folders.
+
+    A folder that is an OME-Zarr is a slide; label images without their slide, such as those of a
+    result, are not. The DICOM files of one series are one slide, named after its finest level.
+
+    Raises:
+        SlideNotFoundError: A path names nothing.
+        SettingsError: Nothing was found, or two slides would share an output folder.
+    """
+    found: list[Source] = []
+    for given in paths:
+        path = parse_source(given)
+        if isinstance(path, str):
+            found.append(path)
+        elif path.exists():
+            found += _slides_at(path)
+        elif any(mark in str(path) for mark in "*?["):
+            matches = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+            series = [path for path in matches if path.suffix.lower() == _DICOM]
+            found += [slide.finest for slide in dicom_slides(series)]
+            for match in matches:
+                found += [] if match in series else _slides_at(match)
+        else:
+            msg = f"there is no slide or folder '{path}': check the path"
+            raise SlideNotFoundError(msg)
+    found = list(dict.fromkeys(found))
+    _check_names(found, paths)
+    return found
+
+
+def _slides_at(path: Path) -> list[Path]:
+    is_folder = path.is_dir() and path.suffix.lower() != _ZARR
+    return list(_in_folder(path)) if is_folder else [path]
+
+
+def _in_folder(folder: Path) -> Iterator[Path]:
+    """The slides below `folder`, folder by folder; not what lies inside an OME-Zarr."""
+    for parent, folders, files in os.walk(folder):
+        stores = sorted(name for name in folders if name.lower().endswith(_ZARR))
+        folders[:] = sorted(set(folders) - set(stores))
+        here = [Path(parent, name) for name in sorted(files)]
+        slides = [path for path in here if path.suffix.lower() in SUFFIXES - {_DICOM}]
+        slides += [path for path in here if path.name.lower().endswith(_ZARR_ZIP)]
+        series = dicom_slides(path for path in here if path.suffix.lower() == _DICOM)
+        slides += [slide.finest for slide in series]
+        slides += [path for name in stores if holds_image(path := Path(parent, name))]
+        yield from sorted(slides)
+
+
+def _check_names(found: list[Source], paths: Sequence[str | Path]) -> None:
+    if not found:
+        asked = ", ".join(f"'{path}'" for path in paths)
+        endings = " ".join(sorted({*SUFFIXES, _ZARR, _ZARR_ZIP}))
+        msg = (
+            f"no slides in {asked}: endings that are taken from folders are {endings}; name "
+            "pictures (PNG, JPEG) one by one or by a glob"
+        )
+        raise SettingsError(msg)
+    by_name: dict[str, Source] = {}
+    for path in found:
+        other = by_name.setdefault(slide_name(path), path)
+        if other is not path:
+            msg = (
+                f"slides '{other}' and '{path}' would both write to '{slide_name(path)}': "
+                "run them into different --out folders"
+            )
+            raise SettingsError(msg)
