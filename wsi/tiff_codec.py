@@ -1,8 +1,10 @@
-"""Bytes of a TIFF tile to pixels, with the colours that OpenSlide gives."""
+"""Bytes of a TIFF tile or strip to its samples, with the colours that OpenSlide gives."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -10,96 +12,154 @@ import tifffile
 from numpy.typing import NDArray
 
 from slideloom.wsi.reader import NotServedError
+from slideloom.wsi.tiff_jpeg2000 import decode_jpeg2000
 
-DecodeTile = Callable[[bytes, int], NDArray[np.uint8]]
-"""Bytes and index of a tile to `(y, x, 3)` RGB."""
+DecodeTile = Callable[[bytes, int], NDArray[Any]]
+"""Stored bytes, and the rows that they hold, to `(rows, width, samples)`."""
 
-_JPEG = 7
-_JPEG2000_YCC, _JPEG2000_RGB = 33003, 33005
-_JPEG2000 = {_JPEG2000_YCC, _JPEG2000_RGB, 34712}
-_LOSSLESS = {1, 5, 8, 32773, 32946, 50000}
-"""None, LZW, deflate (both numbers), PackBits, zstd."""
-_RGB, _YCC = 2, 6
-"""Photometric interpretations."""
-
-DECODE_ERRORS = (RuntimeError, ValueError, tifffile.TiffFileError)
+DECODE_ERRORS = (RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
 """What the codecs raise on damaged bytes."""
 
+GREY_INVERTED, GREY, RGB, PALETTE, CMYK, YCC = 0, 1, 2, 3, 5, 6
+"""Photometric interpretations."""
 
-def tile_decoder(page: tifffile.TiffPage, *, aperio: bool) -> DecodeTile:
-    """How the tiles of `page` are decoded.
+_JPEG = 7
+_JPEG2000_YCC = 33003
+_JPEG2000 = {_JPEG2000_YCC, 33004, 33005, 34712}
+_LOSSLESS: dict[int, Callable[..., Any]] = {
+    5: imagecodecs.lzw_decode,
+    8: imagecodecs.deflate_decode,
+    32773: imagecodecs.packbits_decode,
+    32946: imagecodecs.deflate_decode,
+    34926: imagecodecs.zstd_decode,
+    50000: imagecodecs.zstd_decode,
+}
+_PICTURES: dict[int, Callable[..., Any]] = {
+    50001: imagecodecs.webp_decode,
+    50002: imagecodecs.jpegxl_decode,
+    52546: imagecodecs.jpegxl_decode,
+}
+_UNCOMPRESSED = 1
+_PREDICTORS = {1: None, 2: imagecodecs.delta_decode, 3: imagecodecs.floatpred_decode}
+_REVERSED_BITS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentShape:
+    """What a tile or strip of a page holds.
+
+    Attributes:
+        rows: Of a whole one; the last strip may have fewer.
+        width: In pixels.
+        samples: Per pixel; 1 where each sample has a plane of its own.
+        dtype: Of a sample, in this machine's byte order.
+    """
+
+    rows: int
+    width: int
+    samples: int
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a whole one, decoded."""
+        return self.rows * self.width * self.samples * self.dtype.itemsize
+
+    def empty(self, rows: int) -> NDArray[Any]:
+        """An array for `rows` rows; grey has no axis of samples, as the codecs want it."""
+        shape = (rows, self.width) if self.samples == 1 else (rows, self.width, self.samples)
+        return np.empty(shape, self.dtype)
+
+
+def is_uncompressed(page: tifffile.TiffPage) -> bool:
+    """Whether the pixels lie in the file as they are."""
+    return page.compression == _UNCOMPRESSED and page.predictor == 1
+
+
+def tile_decoder(
+    page: tifffile.TiffPage, shape: SegmentShape, *, aperio: bool = False
+) -> DecodeTile:
+    """How the tiles of `page` are decoded; YCbCr comes out as RGB.
 
     Aperio's 33003 is always luma and chroma, whatever the photometric tag says; other
-    writers use the number for any JPEG 2000.
+    writers use the number for any JPEG 2000. The decoder raises one of `DECODE_ERRORS` for
+    damaged bytes, before it asks for more memory than the tile needs.
 
     Raises:
-        NotServedError: A compression or colour model that is left to OpenSlide.
+        NotServedError: A compression or colour model that is not served.
     """
-    if page.compression == _JPEG and page.photometric in (_RGB, _YCC):
-        return _jpeg_decoder(page)
-    if page.compression in _JPEG2000 and page.photometric in (_RGB, _YCC):
-        return _jpeg2000_decoder(page, aperio=aperio)
-    if page.compression in _LOSSLESS and page.photometric == _RGB:
-        return _lossless_decoder(page)
+    is_ycc = page.photometric == YCC and shape.samples == 3
+    if page.compression == _JPEG and shape.samples in (1, 3, 4) and shape.dtype == np.uint8:
+        return _jpeg_decoder(page, shape)
+    if page.compression in _JPEG2000 and shape.dtype.kind == "u":
+        if aperio:
+            is_ycc = page.compression == _JPEG2000_YCC
+        return _jpeg2000_decoder(shape, is_ycc=is_ycc)
+    if page.compression in _PICTURES and not is_ycc:
+        return _picture_decoder(_PICTURES[page.compression], shape)
+    known = page.compression == _UNCOMPRESSED or page.compression in _LOSSLESS
+    if known and page.predictor in _PREDICTORS and page.photometric != YCC:
+        return _lossless_decoder(page, shape)
     msg = (
-        f"it is a TIFF of compression {page.compression} and photometric "
-        f"interpretation {page.photometric}, which is left to OpenSlide"
+        f"it is a TIFF of compression {page.compression:d}, predictor {page.predictor:d} and "
+        f"photometric interpretation {page.photometric:d} in {shape.samples} x {shape.dtype}, "
+        "which is not served: convert it, for example to JPEG or deflate"
     )
     raise NotServedError(msg)
 
 
-def _jpeg_decoder(page: tifffile.TiffPage) -> DecodeTile:
+def _jpeg_decoder(page: tifffile.TiffPage, shape: SegmentShape) -> DecodeTile:
     spaces = imagecodecs.JPEG8.CS
-    stored = spaces.YCbCr if page.photometric == _YCC else spaces.RGB
+    stored = given = None
+    if shape.samples == 3:
+        stored, given = (spaces.YCbCr if page.photometric == YCC else spaces.RGB), spaces.RGB
+    elif shape.samples == 4:
+        given = spaces.CMYK
     tables = page.jpegtables
 
-    def decode(data: bytes, _: int) -> NDArray[np.uint8]:
-        return imagecodecs.jpeg8_decode(
-            data, tables=tables, colorspace=stored, outcolorspace=spaces.RGB
+    def decode(data: bytes, rows: int) -> NDArray[Any]:
+        pixels = shape.empty(rows)
+        imagecodecs.jpeg8_decode(
+            data, tables=tables, colorspace=stored, outcolorspace=given, out=pixels
         )
+        return pixels.reshape(rows, shape.width, shape.samples)
 
     return decode
 
 
-def _jpeg2000_decoder(page: tifffile.TiffPage, *, aperio: bool) -> DecodeTile:
-    is_ycc = page.photometric == _YCC
-    if aperio:
-        is_ycc = page.compression == _JPEG2000_YCC
-
-    def decode(data: bytes, _: int) -> NDArray[np.uint8]:
-        pixels = np.asarray(imagecodecs.jpeg2k_decode(data, numthreads=1))
-        # The codec itself turns subsampled chroma into RGB; full chroma it hands out as stored.
-        return ycc_to_rgb(pixels) if is_ycc and not has_subsampled_chroma(data) else pixels
+def _jpeg2000_decoder(shape: SegmentShape, *, is_ycc: bool) -> DecodeTile:
+    def decode(data: bytes, rows: int) -> NDArray[Any]:
+        expected = (rows, shape.width, shape.samples)
+        return decode_jpeg2000(data, shape=expected, dtype=shape.dtype, is_ycc=is_ycc)
 
     return decode
 
 
-def _lossless_decoder(page: tifffile.TiffPage) -> DecodeTile:
-    decode_page, shape = page.decode, (page.tilelength, page.tilewidth, 3)
-
-    def decode(data: bytes, index: int) -> NDArray[np.uint8]:
-        return np.asarray(decode_page(data, index)[0], dtype=np.uint8).reshape(shape)
+def _picture_decoder(unpack: Callable[..., Any], shape: SegmentShape) -> DecodeTile:
+    def decode(data: bytes, rows: int) -> NDArray[Any]:
+        pixels = shape.empty(rows)
+        unpack(data, out=pixels)
+        return pixels.reshape(rows, shape.width, shape.samples)
 
     return decode
 
 
-def has_subsampled_chroma(codestream: bytes) -> bool:
-    """Whether the second component of a JPEG 2000 image is stored at less than full size.
+def _lossless_decoder(page: tifffile.TiffPage, shape: SegmentShape) -> DecodeTile:
+    unpack = _LOSSLESS.get(page.compression)
+    undo = _PREDICTORS[page.predictor]
+    # Floating-point prediction has a byte order of its own, which its inverse knows.
+    order = "=" if page.predictor == 3 else page.parent.byteorder
+    stored = shape.dtype.newbyteorder(order)
+    is_reversed = page.fillorder == _REVERSED_BITS
 
-    Read from the SIZ marker (ISO/IEC 15444-1, A.5.1); False where there is none.
-    """
-    start = codestream.find(b"\xff\x4f\xff\x51")
-    second_component = start + 2 + 2 + 38 + 3
-    return start >= 0 and codestream[second_component + 1 : second_component + 3] != b"\x01\x01"
+    def decode(data: bytes, rows: int) -> NDArray[Any]:
+        raw = imagecodecs.bitorder_decode(data) if is_reversed else data
+        if unpack is not None:
+            # Some writers pad the last strip to the rows of the others.
+            raw = unpack(raw, out=np.empty(shape.nbytes, np.uint8))
+        count = rows * shape.width * shape.samples
+        flat = np.frombuffer(raw, stored, count=count).astype(shape.dtype, copy=False)
+        pixels = flat.reshape(rows, shape.width, shape.samples)
+        return pixels if undo is None else np.asarray(undo(pixels, axis=-2))
 
-
-def ycc_to_rgb(ycc: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Full-range YCbCr (ITU-T T.871, JFIF) to RGB, `(y, x, 3)` both."""
-    luma, blue, red = (ycc[..., i].astype(np.float32) for i in range(3))
-    blue -= 128
-    red -= 128
-    rgb = np.stack(
-        [luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=-1
-    )
-    clipped: NDArray[np.uint8] = np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
-    return clipped
+    return decode

@@ -1,7 +1,8 @@
 """The fast reader: tiles of the TIFF family, decoded straight from the file.
 
-It serves tiled 8-bit RGB (SVS, OME-TIFF, pyramidal TIFF) and leaves the rest to OpenSlide. Its
-pixels are those of OpenSlide to within one grey value.
+Of 8-bit RGB (SVS, OME-TIFF, pyramidal TIFF) its pixels are those of OpenSlide to within one grey
+value. It also serves grey, 16-bit and multi-channel TIFFs, and strips. Formats whose tiles do not
+simply abut (NDPI, Philips, Ventana, Leica) are left to OpenSlide.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import weakref
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,41 +20,54 @@ from slideloom.errors import SlideFormatError
 from slideloom.wsi.fingerprint import hash_files
 from slideloom.wsi.geometry import Box, Point
 from slideloom.wsi.openslide_reader import OpenSlideReader
-from slideloom.wsi.reader import RGB_CHANNELS, WHITE, NotServedError
+from slideloom.wsi.reader import NotServedError
 from slideloom.wsi.source import Source
+from slideloom.wsi.tiff_cache import CACHE_BYTES, TileCache, TileKey
 from slideloom.wsi.tiff_codec import DECODE_ERRORS
 from slideloom.wsi.tiff_layout import TiffLevel, read_layout
+from slideloom.wsi.tiff_planes import TiffPlane
+from slideloom.wsi.tiles import StoredTile, tiles_of
+
+_SLACK_BYTES = 2**20
+"""A tile takes up to this more than twice its decoded bytes; more is damage."""
 
 
 class TiffReader:
-    """A tiled TIFF.
+    """A TIFF in tiles, or in strips: every read of strips decodes them in their full width.
 
-    A read decodes each file tile that it touches once. Reads share no state but the file
-    descriptor and use `pread`, so threads never wait for each other.
+    A read decodes each file tile that it touches once. Tiles that a read needs only a part of
+    are held for the reads beside it, up to a bound; else reads share no state but the file
+    descriptor, and use `pread`, so threads never wait for each other.
     """
 
     name = "tiff"
-    channels = RGB_CHANNELS
-    dtype = np.dtype(np.uint8)
+    bounds_offset = Point(x=0, y=0)
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, cache_bytes: int = CACHE_BYTES) -> None:
         """Open a file.
+
+        Args:
+            source: Its path.
+            cache_bytes: Of decoded tiles to hold.
 
         Raises:
             NotServedError: It is no TIFF that this reader serves.
             SlideFormatError: It is, and it is damaged.
         """
-        if isinstance(source, str):
-            msg = "it is a URL"
+        if isinstance(source, str) or not source.is_file():
+            msg = "it is no file on this machine"
             raise NotServedError(msg)
         layout = read_layout(source)
         self._path = path = source
         self._levels = layout.levels
         self._vendor = layout.vendor
+        self._show = layout.colour.show
+        self._cache = TileCache(cache_bytes)
         self.levels = tuple(item.level for item in layout.levels)
         self.mpp = layout.mpp
-        self.bounds_offset = Point(x=0, y=0)
-        self.background = WHITE
+        self.channels = layout.colour.channels
+        self.dtype = layout.dtype
+        self.background = layout.colour.background
         self._file = os.open(path, os.O_RDONLY)
         self._closer = weakref.finalize(self, os.close, self._file)
 
@@ -66,21 +81,18 @@ class TiffReader:
         """Names, sorted."""
         return () if self._openslide is None else self._openslide.associated_images
 
-    def read(self, box: Box, level: int) -> NDArray[np.uint8]:
-        """`(y, x, 3)` of a box inside the level; white where the file has no tile."""
-        source = self._levels[level]
-        tile = source.level.tile
-        pixels = np.full((*box.shape, 3), 255, dtype=np.uint8)
-        across = -(-source.level.size.width // tile.width)
-        for row in range(box.y0 // tile.height, -(-box.y1 // tile.height)):
-            for col in range(box.x0 // tile.width, -(-box.x1 // tile.width)):
-                index = row * across + col
-                if source.counts[index] == 0:
-                    continue
-                x0, y0 = col * tile.width, row * tile.height
-                place = Box(x0=x0, y0=y0, x1=x0 + tile.width, y1=y0 + tile.height)
-                part = place.intersect(box)
-                pixels[part.slices_in(box)] = self._tile(source, index)[part.slices_in(place)]
+    def read(self, box: Box, level: int) -> NDArray[Any]:
+        """`(y, x, c)` of a box inside the level; background where the file has no tile."""
+        pixels = np.empty((*box.shape, len(self.channels)), self.dtype)
+        for tile in tiles_of(self.levels[level], box):
+            part = tile.box.intersect(box)
+            stored = self._stored(tile, level, keep=part != tile.box)
+            if stored is None:
+                pixels[part.slices_in(box)] = self.background
+            elif part == box == tile.box and _is_own(stored, pixels):
+                return stored
+            else:
+                pixels[part.slices_in(box)] = stored[part.slices_in(tile.box)]
         return pixels
 
     def read_associated(self, name: str) -> NDArray[np.uint8]:
@@ -96,6 +108,7 @@ class TiffReader:
     def close(self) -> None:
         """Close the file."""
         self._closer()
+        self._cache.clear()
         companion = vars(self).get("_openslide")
         if companion is not None:
             companion.close()
@@ -109,23 +122,69 @@ class TiffReader:
             # OpenSlide refuses a file for its compression alone, and this reader has served it.
             return None
 
-    def _tile(self, source: TiffLevel, index: int) -> NDArray[np.uint8]:
-        tile, count = source.level.tile, int(source.counts[index])
-        data = os.pread(self._file, count, int(source.offsets[index]))
-        try:
-            pixels = source.decode(data, index)
-        except DECODE_ERRORS as error:
-            raise self._damaged(source, index, found=str(error)) from error
-        if len(data) != count or pixels.shape != (*tile.shape, 3):
-            found = f"{len(data)} of {count} bytes, {pixels.shape} pixels"
-            raise self._damaged(source, index, found=found)
-        return pixels
+    def _stored(self, tile: StoredTile, level: int, *, keep: bool) -> NDArray[Any] | None:
+        """The channels of a whole tile, None where the file has none.
 
-    def _damaged(self, source: TiffLevel, index: int, *, found: str) -> SlideFormatError:
-        across = -(-source.level.size.width // source.level.tile.width)
-        row, col = divmod(index, across)
+        What the cache holds must not be written to, and so is handed out as read-only.
+        """
+        key = TileKey(level=level, index=tile.row * self._levels[level].across + tile.col)
+        held = self._cache.get(key)
+        if held is not None:
+            return held
+        stored = self._decode(self._levels[level], tile, index=key.index)
+        if stored is not None and keep:
+            stored.flags.writeable = False
+            self._cache.put(key, stored)
+        return stored
+
+    def _decode(self, source: TiffLevel, tile: StoredTile, *, index: int) -> NDArray[Any] | None:
+        planes = source.planes
+        if not any(plane.counts[index] for plane in planes):
+            return None
+        if len(planes) == 1:
+            samples = self._samples(source, planes[0], tile=tile, index=index)
+        else:
+            samples = self._joined(source, tile, index=index)
+        return samples if self._show is None else self._show(samples)
+
+    def _joined(self, source: TiffLevel, tile: StoredTile, *, index: int) -> NDArray[Any]:
+        """The samples of all planes; 0 where one has no tile and others have."""
+        shape = (source.rows_of(tile.row), source.level.tile.width)
+        samples = np.zeros((*shape, sum(plane.samples for plane in source.planes)), self.dtype)
+        end = 0
+        for plane in source.planes:
+            start, end = end, end + plane.samples
+            if plane.counts[index]:
+                part = self._samples(source, plane, tile=tile, index=index)
+                samples[..., start:end] = part
+        return samples
+
+    def _samples(
+        self, source: TiffLevel, plane: TiffPlane, *, tile: StoredTile, index: int
+    ) -> NDArray[Any]:
+        """`(rows, width, samples)` of one plane of a tile that the file has."""
+        rows, width = source.rows_of(tile.row), source.level.tile.width
+        count = int(plane.counts[index])
+        whole = rows * width * plane.samples * self.dtype.itemsize
+        if count > 2 * whole + _SLACK_BYTES:
+            raise self._damaged(source, tile, found=f"{count} bytes for {whole} bytes of pixels")
+        data = os.pread(self._file, count, int(plane.offsets[index]))
+        if len(data) != count:
+            raise self._damaged(source, tile, found=f"{len(data)} of {count} bytes")
+        try:
+            return plane.decode(data, rows)
+        except DECODE_ERRORS as error:
+            raise self._damaged(source, tile, found=str(error)) from error
+
+    def _damaged(self, source: TiffLevel, tile: StoredTile, *, found: str) -> SlideFormatError:
         level = next(i for i, item in enumerate(self._levels) if item is source)
         return SlideFormatError(
-            f"slide '{self._path.name}' is damaged at level {level}, tile row {row}, col {col} "
-            f"({found}): copy or download it again"
+            f"slide '{self._path.name}' is damaged at level {level}, tile row {tile.row}, "
+            f"col {tile.col} ({found}): copy or download it again"
         )
+
+
+def _is_own(stored: NDArray[Any], pixels: NDArray[Any]) -> bool:
+    """Whether a decoded tile can be handed out in place of the array for the result."""
+    flags = stored.flags
+    return stored.shape == pixels.shape and flags.writeable and flags.c_contiguous

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from slideloom.wsi import Box, Mpp, Slide, open_slide
 from slideloom.wsi.reader import NotServedError
-from slideloom.wsi.tiff_codec import has_subsampled_chroma, ycc_to_rgb
+from slideloom.wsi.tiff_jpeg2000 import read_header, ycc_to_rgb
 from slideloom.wsi.tiff_reader import TiffReader
 
 WriteTiff = Callable[..., Path]
@@ -121,11 +121,14 @@ def test_chroma_colours_round_trip() -> None:
 
 def test_subsampled_chroma_is_seen_in_the_codestream(picture: Picture) -> None:
     stream = bytearray(imagecodecs.jpeg2k_encode(picture, codecformat="j2k"))
-    assert not has_subsampled_chroma(bytes(stream))
+    assert not read_header(bytes(stream)).has_subsampled_chroma
     assert stream[40:51] == bytes([0, 3, 7, 1, 1, 7, 1, 1, 7, 1, 1])
     stream[46] = 2
-    assert has_subsampled_chroma(bytes(stream))
-    assert not has_subsampled_chroma(b"no codestream")
+    assert read_header(bytes(stream)).has_subsampled_chroma
+    with pytest.raises(ValueError, match="no JPEG 2000 codestream"):
+        read_header(b"no codestream")
+    with pytest.raises(ValueError, match="cut off"):
+        read_header(bytes(stream[:45]))
 
 
 @pytest.mark.parametrize("subifds", [False, True])
@@ -170,20 +173,24 @@ def test_a_tile_that_was_never_scanned_is_white(write_tiff: WriteTiff, picture: 
             assert np.array_equal(slide.read(Box.of_size(slide.size)), expected)
 
 
-def test_each_tile_is_decoded_once_per_read(
-    write_tiff: WriteTiff, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
+    """How often each tile was decoded, by its index."""
     seen: Counter[int] = Counter()
-    decode_tile = TiffReader._tile
+    decode_tile = TiffReader._decode
 
-    def note(self: TiffReader, source: object, index: int) -> Picture:
+    def note(self: TiffReader, source: Any, tile: Any, *, index: int) -> Any:
         seen[index] += 1
-        return decode_tile(self, source, index)  # type: ignore[arg-type]
+        return decode_tile(self, source, tile, index=index)
 
-    monkeypatch.setattr(TiffReader, "_tile", note)
-    with open_slide(write_tiff()) as slide:
-        slide.read(Box(x0=63, y0=64, x1=193, y1=129))
-    assert seen == Counter([5, 6, 7, 8, 10, 11, 12, 13])
+    monkeypatch.setattr(TiffReader, "_decode", note)
+    return seen
+
+
+def test_each_tile_is_decoded_once_per_read(write_tiff: WriteTiff, decoded: Counter[int]) -> None:
+    reader = TiffReader(write_tiff(), cache_bytes=0)
+    reader.read(Box(x0=63, y0=64, x1=193, y1=129), 0)
+    assert decoded == Counter([5, 6, 7, 8, 10, 11, 12, 13])
 
 
 MPPS: dict[str, tuple[dict[str, Any], Mpp | None]] = {
