@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from slideloom.models.catalog import list_models
     from slideloom.models.folder import load_model
     from slideloom.workflows.config import RunConfig
+    from slideloom.workflows.convert import ConvertOptions, convert_slide
     from slideloom.workflows.result import SlideResult, load_result
     from slideloom.workflows.run import run_slide
     from slideloom.wsi import Display, Slide, ValueRange, open_slide
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __version__ = version("slideloom")
 
 __all__ = [
+    "ConvertOptions",
     "Display",
     "MissingMppError",
     "ModelFolderError",
@@ -57,6 +59,7 @@ __all__ = [
     "SlideloomError",
     "ValueRange",
     "__version__",
+    "convert_slide",
     "list_models",
     "load_model",
     "load_result",
@@ -65,11 +68,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ConvertOptions": "slideloom.workflows.convert",
     "Display": "slideloom.wsi",
     "RunConfig": "slideloom.workflows.config",
     "Slide": "slideloom.wsi",
     "SlideResult": "slideloom.workflows.result",
     "ValueRange": "slideloom.wsi",
+    "convert_slide": "slideloom.workflows.convert",
     "list_models": "slideloom.models.catalog",
     "load_model": "slideloom.models.folder",
     "load_result": "slideloom.workflows.result",

@@ -1,4 +1,4 @@
-"""The command line: `slideloom demo | info | run | models`.
+"""The command line: `slideloom demo | info | run | convert | models`.
 
 Exit codes: 0 all slides are done; 1 some slides failed, the others are done; 2 the command itself
 was wrong. A user sees one line for each fault, and Python's traceback only with `--debug`.
@@ -178,6 +178,53 @@ def run(
         options=options,
     )
     return print_outcomes(outcomes, out, traces=context.obj)
+
+
+@app.command()
+def convert(
+    slide: Annotated[str, typer.Argument(help="A slide.")],
+    out: Annotated[Path, typer.Argument(help="What to write: .ome.zarr, .ome.tiff or .ome.tif.")],
+    mpp: MppOption = None,
+    reader: ReaderOption = None,
+    on_bad_tile: OnBadTileOption = "error",
+    ome_version: Annotated[
+        str | None, typer.Option(help="Of .ome.zarr: 0.5 or 0.4.", show_default="0.5")
+    ] = None,
+    compression: Annotated[
+        str | None,
+        typer.Option(
+            help="Of .ome.tiff: deflate, zstd, lzw, jpeg or jpeg2000.", show_default="deflate"
+        ),
+    ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            help="Of jpeg, 1 to 100; of jpeg2000, decibels of signal to noise.",
+            show_default="jpeg 90, jpeg2000 lossless",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Tiles in work at one time.", show_default="one per core")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Write a slide as a pyramidal OME-Zarr or OME-TIFF, with all its channels.
+
+    Its label and macro images and its ICC profile are not copied.
+    """
+    from slideloom.workflows.convert import ConvertOptions, convert_file
+
+    options = ConvertOptions(
+        ome_version=ome_version,
+        compression=compression,
+        quality=quality,
+        workers=workers,
+        overwrite=overwrite,
+    )
+    opening = slide_options(
+        mpp=mpp, reader=reader, channels=None, display_range=None, on_bad_tile=on_bad_tile
+    )
+    convert_file(slide, out, options=options, slide_options=opening)
 
 
 def _config(**chosen: Any) -> Any:  # noqa: ANN401  (fields of RunConfig)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slideloom.errors import SettingsError
 from slideloom.wsi.geometry import Box, Size
 from slideloom.wsi.jit import jit
 from slideloom.wsi.slide import Slide
@@ -25,6 +26,7 @@ BAND_PX = 512
 
 _BLOCK_PX = 512
 _WIDE_PX = 2 * _BLOCK_PX
+_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,6 +58,17 @@ def pyramid_tiles(size: Size) -> int:
     return sum(
         -(-level.height // BAND_PX) * -(-level.width // BAND_PX) for level in pyramid_sizes(size)
     )
+
+
+def check_dtype(slide: Slide) -> None:
+    """Refuse pixels that cannot be averaged or that no format holds.
+
+    Raises:
+        SettingsError: They are not whole numbers of at most 32 bits, nor floats of 32 or 64.
+    """
+    if slide.dtype.name not in _DTYPES:
+        msg = f"pixels of {slide.dtype} cannot be written: convert them to {', '.join(_DTYPES)}"
+        raise SettingsError(msg)
 
 
 def pyramid_bands(slide: Slide, *, pool: ThreadPoolExecutor) -> Iterator[Band]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from slideloom.errors import SettingsError
 from slideloom.wsi.geometry import Size
-from slideloom.wsi.pyramid import BAND_PX, pyramid_bands, pyramid_sizes
+from slideloom.wsi.pyramid import BAND_PX, check_dtype, pyramid_bands, pyramid_sizes
 from slideloom.wsi.reader import RGB_CHANNELS
 from slideloom.wsi.slide import Slide
 from slideloom.wsi.write_zarr import create_levels, write_band
@@ -72,21 +72,6 @@ class TiffCompression:
             msg = f"a quality goes from 1 to 100, got {self.quality}: choose another"
             raise SettingsError(msg)
 
-    def check(self, slide: Slide) -> None:
-        """Refuse pixels that the codec cannot hold.
-
-        Raises:
-            SettingsError: It cannot hold those of `slide`.
-        """
-        rgb = slide.channels == RGB_CHANNELS and slide.dtype == np.uint8
-        whole = slide.dtype in (np.uint8, np.uint16)
-        if (self.name == "jpeg" and not rgb) or (self.name == "jpeg2000" and not whole):
-            msg = (
-                f"compression {self.name} cannot hold {len(slide.channels)} channels of "
-                f"{slide.dtype}: choose deflate, zstd or lzw"
-            )
-            raise SettingsError(msg)
-
     def settings(self, dtype: np.dtype[Any]) -> dict[str, Any]:
         """What tifffile is told."""
         told: dict[str, Any] = {"compression": COMPRESSIONS[self.name]}
@@ -124,12 +109,13 @@ def write_ome_tiff(
         advance: Hears how many 512 x 512 tiles more are written; see `pyramid_tiles`.
 
     Raises:
-        SettingsError: The codec cannot hold the slide's pixels.
+        SettingsError: The file or its codec cannot hold the slide's pixels.
         SlideFormatError: The slide is damaged.
         OSError: The disk is full, for example.
     """
     chosen = compression or TiffCompression()
-    chosen.check(slide)
+    _check_codec(slide, chosen)
+    check_dtype(slide)
     sizes = pyramid_sizes(slide.size)
     with (
         TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as spool,
@@ -185,6 +171,18 @@ class _Tiles:
                 for tile in self.pool.map(read, columns):
                     self.advance(channel == 0)
                     yield tile
+
+
+def _check_codec(slide: Slide, compression: TiffCompression) -> None:
+    name, dtype = compression.name, slide.dtype
+    rgb = slide.channels == RGB_CHANNELS and dtype == np.uint8
+    short = dtype in (np.uint8, np.uint16)
+    if (name == "jpeg" and not rgb) or (name == "jpeg2000" and not short):
+        msg = (
+            f"compression {name} cannot hold {len(slide.channels)} channels of {dtype}: "
+            "choose deflate, zstd or lzw"
+        )
+        raise SettingsError(msg)
 
 
 def _read_tile(array: zarr.Array[Any], channels: slice, y0: int, x0: int) -> NDArray[Any]:

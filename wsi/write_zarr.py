@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from slideloom.wsi.geometry import Mpp, Size
-from slideloom.wsi.pyramid import BAND_PX, Band, pyramid_bands, pyramid_sizes
+from slideloom.wsi.pyramid import BAND_PX, Band, check_dtype, pyramid_bands, pyramid_sizes
 from slideloom.wsi.reader import RGB_CHANNELS
 from slideloom.wsi.slide import Slide
 
@@ -55,9 +55,11 @@ def write_ome_zarr(
         advance: Hears how many 512 x 512 tiles more are written; see `pyramid_tiles`.
 
     Raises:
+        SettingsError: See `check_dtype`.
         SlideFormatError: The slide is damaged.
         OSError: The disk is full, for example.
     """
+    check_dtype(slide)
     sizes = pyramid_sizes(slide.size)
     group = zarr.create_group(folder, zarr_format=3 if version == "0.5" else 2)
     levels = create_levels(group, slide, sizes=sizes)
