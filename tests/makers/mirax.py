@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.makers.pictures import Picture, jpeg, padded, shrunk
+from tests.makers.pictures import Picture, jpeg, mosaic, padded, shrunk
 
 IMAGE_PX = 64
 GRID_COLS, GRID_ROWS = 16, 12
@@ -46,37 +46,43 @@ def write_mirax(
     col: int = 3,
     row: int = 2,
     mpp: float = 0.25,
+    overlap_px: int = 0,
     macro: Picture | None = None,
 ) -> Path:
     """Write `picture` at image `col, row` of a grid of 16 x 12 images of 64 x 64 pixels.
 
-    Only images that the picture touches are stored: the others were not scanned. Each of the
-    3 levels has half the size of the one before. `path` ends in `.mrxs`; the companion folder
-    has its name without the ending.
+    Neighbouring images share `overlap_px`, which has to be a multiple of 4. Only images that
+    the picture touches are stored: the others were not scanned. Each of the 3 levels has half the
+    size of the one before. `path` ends in `.mrxs`; the companion folder has its name without the
+    ending.
     """
-    place = {"x": col * IMAGE_PX, "y": row * IMAGE_PX}
-    canvas = padded(picture, width=GRID_COLS * IMAGE_PX, height=GRID_ROWS * IMAGE_PX, **place)
-    last_col = col + -(-picture.shape[1] // IMAGE_PX)
-    last_row = row + -(-picture.shape[0] // IMAGE_PX)
+    step = IMAGE_PX - overlap_px
+    size = {"width": GRID_COLS * step + overlap_px, "height": GRID_ROWS * step + overlap_px}
+    canvas = padded(picture, **size, x=col * step, y=row * step)
+    photos = mosaic(canvas, IMAGE_PX, overlap_px=overlap_px)
+    last_col = col + -(-(picture.shape[1] - overlap_px) // step)
+    last_row = row + -(-(picture.shape[0] - overlap_px) // step)
     scanned = [(c, r) for r in range(row, last_row) for c in range(col, last_col)]
     store = _DataFile(bytearray(b"test data file" + bytes(242)))
-    pages = [_store_level(store, canvas, level=level, scanned=scanned) for level in range(LEVELS)]
+    pages = [_store_level(store, photos, level=level, scanned=scanned) for level in range(LEVELS)]
     extra = [] if macro is None else [store.add(0, jpeg(macro))]
     folder = path.with_suffix("")
     folder.mkdir()
     (folder / "Data0000.dat").write_bytes(store.data)
     (folder / "Index.dat").write_bytes(_index(pages, extra))
-    (folder / "Slidedat.ini").write_text(_slidedat(mpp, has_macro=macro is not None))
+    (folder / "Slidedat.ini").write_text(
+        _slidedat(mpp, overlap_px=overlap_px, has_macro=macro is not None)
+    )
     path.write_bytes(jpeg(shrunk(canvas, 16)))
     return path
 
 
 def _store_level(
-    store: _DataFile, canvas: Picture, *, level: int, scanned: list[tuple[int, int]]
+    store: _DataFile, photos: Picture, *, level: int, scanned: list[tuple[int, int]]
 ) -> list[_Record]:
     """A coarser image stands where the first of the images that it joins stands in the grid."""
     joined = 2**level
-    pixels = shrunk(canvas, joined)
+    pixels = shrunk(photos, joined)
     corners = sorted({(row // joined, col // joined) for col, row in scanned})
     records = []
     for row, col in corners:
@@ -111,7 +117,7 @@ def _append(out: bytearray, *numbers: int) -> int:
     return place
 
 
-def _slidedat(mpp: float, *, has_macro: bool) -> str:
+def _slidedat(mpp: float, *, overlap_px: int, has_macro: bool) -> str:
     lines = [
         "[GENERAL]",
         "SLIDE_VERSION = 01.02",
@@ -141,8 +147,8 @@ def _slidedat(mpp: float, *, has_macro: bool) -> str:
         lines += [
             f"[LAYER_0_LEVEL_{level}_SECTION]",
             f"IMAGE_CONCAT_FACTOR = {min(level, 1)}",
-            "OVERLAP_X = 0",
-            "OVERLAP_Y = 0",
+            f"OVERLAP_X = {overlap_px // 2**level}",
+            f"OVERLAP_Y = {overlap_px // 2**level}",
             f"MICROMETER_PER_PIXEL_X = {mpp * 2**level}",
             f"MICROMETER_PER_PIXEL_Y = {mpp * 2**level}",
             "IMAGE_FORMAT = JPEG",

@@ -62,6 +62,15 @@ def cut_tiles(picture: Picture, tile_px: int, *, overlap_px: int = 0) -> list[Pi
     ]
 
 
+def mosaic(picture: Picture, tile_px: int, *, overlap_px: int) -> Picture:
+    """The tiles of a picture, which overlap in it, side by side as a camera took them."""
+    step = tile_px - overlap_px
+    rows, cols = (-(-(side - overlap_px) // step) for side in picture.shape[:2])
+    tiles = np.stack(cut_tiles(picture, tile_px, overlap_px=overlap_px))
+    placed = tiles.reshape(rows, cols, tile_px, tile_px, 3).swapaxes(1, 2)
+    return placed.reshape(rows * tile_px, cols * tile_px, 3)
+
+
 def jpeg(picture: Picture, *, level: int = JPEG_LEVEL) -> bytes:
     """A JPEG in YCbCr with a full sample of colour for each pixel."""
     return bytes(imagecodecs.jpeg_encode(picture, level=level, subsampling="444"))

@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 
 from tests.makers.jpeg_tiff import TILE_PX, add_level
-from tests.makers.pictures import JPEG_LEVEL, Picture, cut_tiles, shrunk
+from tests.makers.pictures import JPEG_LEVEL, Picture, mosaic, shrunk
 
 _XMP = 700
 _BYTE = 1
@@ -36,9 +36,7 @@ def write_ventana(
     rows, cols = ((side - overlap_px) // step for side in picture.shape[:2])
     fitting = (rows * step + overlap_px, cols * step + overlap_px)
     assert picture.shape[:2] == fitting, f"the picture must be {fitting}"
-    tiles = np.stack(cut_tiles(picture, TILE_PX, overlap_px=overlap_px))
-    scanned = tiles.reshape(rows, cols, TILE_PX, TILE_PX, 3).swapaxes(1, 2)
-    mosaic: Picture = scanned.reshape(rows * TILE_PX, cols * TILE_PX, 3)
+    scanned = mosaic(picture, TILE_PX, overlap_px=overlap_px)
     macro = np.full((90, 30, 3), (10, 200, 30), np.uint8)
     thumbnail = np.full((61, 76, 3), 128, np.uint8)
     common: dict[str, Any] = {"photometric": "rgb", "metadata": None, "software": False}
@@ -49,7 +47,7 @@ def write_ventana(
             stitching = [_xmp(_encode_info(rows, cols, overlap_px=overlap_px))]
             add_level(
                 tif,
-                shrunk(mosaic, 2**level),
+                shrunk(scanned, 2**level),
                 description=f"level={level} mag={40 / 2**level:g} quality={JPEG_LEVEL}",
                 extratags=[] if level else stitching,
                 software=False,

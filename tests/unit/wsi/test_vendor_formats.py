@@ -98,6 +98,16 @@ MADE = [
         associated=("macro",),
         tolerance=8,
     ),
+    Made(
+        name="mirax-overlap.mrxs",
+        write=partial(write_mirax, overlap_px=8, macro=MACRO),
+        sizes=((904, 680), (452, 340), (226, 170)),
+        downsamples=(1, 2, 4),
+        mpp=0.25,
+        offset=Point(x=168, y=112),
+        associated=("macro",),
+        tolerance=8,
+    ),
     *CZI,
 ]
 
@@ -214,7 +224,7 @@ def test_ventana_tiles_overlap_as_the_xml_says(tmp_path: Path, overlap_px: int) 
         assert_shows(slide.read(Box.of_size(slide.size)), picture, tolerance=10)
 
 
-@pytest.mark.parametrize("name", ["leica.scn", "mirax.mrxs"])
+@pytest.mark.parametrize("name", ["leica.scn", "mirax.mrxs", "mirax-overlap.mrxs"])
 def test_what_was_not_scanned_is_white(tmp_path: Path, name: str) -> None:
     made = next(item for item in MADE if item.name == name)
     with made_slide(made, tmp_path) as slide:
