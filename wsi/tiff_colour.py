@@ -28,7 +28,7 @@ class TiffColour:
 
     Attributes:
         channels: Their names.
-        background: One value per channel: white for colour, else 0.
+        background: One value per channel, the same for all: white for colour, else 0.
         show: None where the samples are the channels.
     """
 

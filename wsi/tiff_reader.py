@@ -88,7 +88,8 @@ class TiffReader:
             part = tile.box.intersect(box)
             stored = self._stored(tile, level, keep=part != tile.box)
             if stored is None:
-                pixels[part.slices_in(box)] = self.background
+                # One value for all channels: it is written many times faster than a list of them.
+                pixels[part.slices_in(box)] = self.background[0]
             elif part == box == tile.box and _is_own(stored, pixels):
                 return stored
             else:

@@ -1,10 +1,9 @@
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 
 from slideloom.wsi import Box, Mpp, Slide, open_slide
 from slideloom.wsi.reader import NotServedError
-from slideloom.wsi.tiff_jpeg2000 import read_header, ycc_to_rgb
 from slideloom.wsi.tiff_reader import TiffReader
 
 WriteTiff = Callable[..., Path]
@@ -26,109 +24,6 @@ def difference(path: Path, box: Box, *, level: int = 0) -> int:
         pixels = fast.read(box, level=level).astype(int), slow.read(box, level=level).astype(int)
     assert np.ptp(pixels[0]) > 50
     return int(np.abs(pixels[0] - pixels[1]).max())
-
-
-CODECS: dict[str, dict[str, Any]] = {
-    "none": {"compression": None},
-    "lzw": {"compression": "lzw"},
-    "lzw with predictor": {"compression": "lzw", "predictor": True},
-    "deflate": {"compression": "deflate"},
-    "adobe deflate with predictor": {"compression": "adobe_deflate", "predictor": True},
-    "zstd": {"compression": "zstd"},
-    "packbits": {"compression": "packbits"},
-    "bigtiff": {"compression": "lzw", "bigtiff": True},
-}
-JPEGS: dict[str, dict[str, Any]] = {
-    "jpeg YCbCr 4:2:0": {"photometric": "ycbcr", "subsampling": (2, 2)},
-    "jpeg YCbCr 4:4:4": {"photometric": "ycbcr", "subsampling": (1, 1)},
-    "jpeg RGB": {"compressionargs": {"level": 80, "outcolorspace": "rgb"}},
-}
-
-
-@pytest.mark.parametrize("codec", CODECS)
-def test_lossless_pixels_come_back(write_tiff: WriteTiff, picture: Picture, codec: str) -> None:
-    path = write_tiff(**CODECS[codec])
-    with open_slide(path) as slide:
-        assert slide.reader_name == "tiff"
-        assert np.array_equal(slide.read(Box(x0=0, y0=0, x1=300, y1=200)), picture)
-    assert difference(path, Box(x0=-7, y0=33, x1=310, y1=205)) == 0
-
-
-def test_big_endian(write_tiff: WriteTiff, picture: Picture) -> None:
-    with open_slide(write_tiff(compression="lzw", predictor=True, byteorder=">")) as slide:
-        assert np.array_equal(slide.read(Box.of_size(slide.size)), picture)
-
-
-@pytest.mark.parametrize("kind", JPEGS)
-def test_jpeg_pixels_are_those_of_openslide(write_tiff: WriteTiff, kind: str) -> None:
-    path = write_tiff(**({"compression": "jpeg"} | JPEGS[kind]))
-    assert difference(path, Box(x0=-7, y0=33, x1=310, y1=205)) <= MAX_DIFFERENCE
-
-
-def aperio_jpeg2000(path: Path, picture: Picture, *, compression: int) -> Picture:
-    """Write an SVS of JPEG 2000 codestreams; 33003 stores luma and chroma, 33005 stores RGB."""
-    padded = np.pad(picture, ((0, 56), (0, 20), (0, 0)), mode="edge")
-    stored = padded if compression == 33005 else rgb_to_ycc(padded)
-
-    def tiles() -> Iterator[bytes]:
-        for y in range(0, 256, 64):
-            for x in range(0, 320, 64):
-                tile = np.ascontiguousarray(stored[y : y + 64, x : x + 64])
-                yield bytes(imagecodecs.jpeg2k_encode(tile, codecformat="j2k", mct=False, level=0))
-
-    tifffile.imwrite(
-        path,
-        tiles(),
-        shape=picture.shape,
-        dtype=np.uint8,
-        tile=(64, 64),
-        photometric="rgb",
-        compression=compression,
-        description="Aperio Image Library v11.2.1\n300x200 J2K|AppMag = 20|MPP = 0.4990",
-        metadata=None,
-    )
-    return padded[:200, :300]
-
-
-def rgb_to_ycc(rgb: Picture) -> Picture:
-    matrix = [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
-    ycc = rgb.astype(float) @ np.array(matrix).T + [0, 128, 128]
-    clipped: Picture = np.clip(np.rint(ycc), 0, 255).astype(np.uint8)
-    return clipped
-
-
-@pytest.mark.parametrize("compression", [33003, 33005])
-def test_aperio_jpeg_2000(tmp_path: Path, picture: Picture, compression: int) -> None:
-    path = tmp_path / "a.svs"
-    expected = aperio_jpeg2000(path, picture, compression=compression)
-    with open_slide(path) as slide:
-        assert (slide.reader_name, slide.mpp) == ("tiff", Mpp(x=0.499, y=0.499))
-        pixels = slide.read(Box.of_size(slide.size))
-        assert np.abs(pixels.astype(int) - expected).max() <= 2
-    assert difference(path, Box(x0=0, y0=0, x1=300, y1=200)) <= MAX_DIFFERENCE
-
-
-def test_jpeg_2000_that_openslide_refuses(write_tiff: WriteTiff, picture: Picture) -> None:
-    with open_slide(write_tiff(compression="jpeg2000")) as slide:
-        assert np.array_equal(slide.read(Box.of_size(slide.size)), picture)
-        assert (slide.properties, slide.associated_images) == ({}, ())
-
-
-def test_chroma_colours_round_trip() -> None:
-    rgb = np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)
-    assert np.abs(ycc_to_rgb(rgb_to_ycc(rgb)).astype(int) - rgb).max() <= 2
-
-
-def test_subsampled_chroma_is_seen_in_the_codestream(picture: Picture) -> None:
-    stream = bytearray(imagecodecs.jpeg2k_encode(picture, codecformat="j2k"))
-    assert not read_header(bytes(stream)).has_subsampled_chroma
-    assert stream[40:51] == bytes([0, 3, 7, 1, 1, 7, 1, 1, 7, 1, 1])
-    stream[46] = 2
-    assert read_header(bytes(stream)).has_subsampled_chroma
-    with pytest.raises(ValueError, match="no JPEG 2000 codestream"):
-        read_header(b"no codestream")
-    with pytest.raises(ValueError, match="cut off"):
-        read_header(bytes(stream[:45]))
 
 
 @pytest.mark.parametrize("subifds", [False, True])
@@ -191,45 +86,6 @@ def test_each_tile_is_decoded_once_per_read(write_tiff: WriteTiff, decoded: Coun
     reader = TiffReader(write_tiff(), cache_bytes=0)
     reader.read(Box(x0=63, y0=64, x1=193, y1=129), 0)
     assert decoded == Counter([5, 6, 7, 8, 10, 11, 12, 13])
-
-
-MPPS: dict[str, tuple[dict[str, Any], Mpp | None]] = {
-    "centimetre": ({"resolution": (40_000, 20_000), "resolutionunit": 3}, Mpp(x=0.25, y=0.5)),
-    "inch": ({"resolution": (25_400, 25_400), "resolutionunit": 2}, Mpp(x=1, y=1)),
-    "screen": ({"resolution": (72, 72), "resolutionunit": 2}, None),
-    "printer": ({"resolution": (300, 300), "resolutionunit": 2}, None),
-    "unitless": ({"resolution": (40_000, 40_000), "resolutionunit": 1}, None),
-    "aperio": ({"description": "Aperio Image\n9x9|MPP = 0.2525|x = 1"}, Mpp(x=0.2525, y=0.2525)),
-    "not aperio": ({"description": "Other|MPP = 0.2525"}, None),
-    "aperio zero": ({"description": "Aperio Image\n9x9|MPP = 0"}, None),
-}
-
-
-@pytest.mark.parametrize("kind", MPPS)
-def test_mpp(write_tiff: WriteTiff, kind: str) -> None:
-    options, expected = MPPS[kind]
-    with open_slide(write_tiff(**options)) as slide:
-        assert slide.mpp == expected
-
-
-@pytest.mark.parametrize(
-    ("unit", "factor"), [(None, 1.0), ("µm", 1.0), ("nm", 1e-3), ("mm", 1e3), ("pixel", None)]
-)
-def test_mpp_of_ome(
-    tmp_path: Path, picture: Picture, unit: str | None, factor: float | None
-) -> None:
-    metadata: dict[str, object] = {"axes": "YXS", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25}
-    if unit is not None:
-        metadata |= {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
-    path = tmp_path / "a.ome.tif"
-    tifffile.imwrite(path, picture, tile=(64, 64), photometric="rgb", metadata=metadata)
-    with open_slide(path) as slide:
-        assert slide.reader_name == "tiff"
-        if factor is None:
-            assert slide.mpp is None
-        else:
-            assert slide.mpp is not None
-            assert (slide.mpp.x, slide.mpp.y) == pytest.approx((0.5 * factor, 0.25 * factor))
 
 
 def test_tile_lists_of_the_wrong_length_are_damage(write_tiff: WriteTiff) -> None:
