@@ -63,13 +63,13 @@ def measure_slide(path: Path, settings: Settings) -> Iterator[list[Row]]:
     path.read_bytes()
     with slideloom.open_slide(path) as slide:
         level = slide.levels[0]
-    readers = _serving(settings.readers, path, Box.of_size(level.tile))
+    readers = _serving(settings.readers, path, box=Box.of_size(level.tile))
     for pattern in PATTERNS:
         boxes = regions_of(level, pattern)
         if not boxes:
             print(f"{path.name}: too small for regions of {pattern.side_px} px", flush=True)
             continue
-        difference = differences(readers, path, boxes)
+        difference = differences(readers, path, boxes=boxes)
         for threads in settings.threads:
             timings = time_rounds(
                 readers, path, boxes=boxes, threads=threads, rounds=settings.rounds
@@ -77,7 +77,7 @@ def measure_slide(path: Path, settings: Settings) -> Iterator[list[Row]]:
             yield rows_of(timings, place=(path.name, pattern.name, threads), difference=difference)
 
 
-def _serving(readers: dict[str, OpenReader], path: Path, box: Box) -> dict[str, OpenReader]:
+def _serving(readers: dict[str, OpenReader], path: Path, *, box: Box) -> dict[str, OpenReader]:
     """The readers that serve a slide; each has read a box, so it has loaded what it needs."""
     serving = {}
     for name, opener in readers.items():

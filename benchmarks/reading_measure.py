@@ -148,15 +148,15 @@ def time_rounds(
 
 
 def differences(
-    readers: Mapping[str, OpenReader], path: Path, boxes: Sequence[Box]
+    readers: Mapping[str, OpenReader], path: Path, *, boxes: Sequence[Box]
 ) -> dict[str, int]:
     """Largest difference of each reader's pixels from OpenSlide's, over a few of the boxes."""
     if OPENSLIDE not in readers:
         return {}
     some = boxes[:: math.ceil(len(boxes) / COMPARED_REGIONS)]
-    truth = _pixels(readers[OPENSLIDE], path, some)
+    truth = _pixels(readers[OPENSLIDE], path, boxes=some)
     return {
-        name: _largest_difference(truth, _pixels(opener, path, some))
+        name: _largest_difference(truth, _pixels(opener, path, boxes=some))
         for name, opener in readers.items()
         if name != CODEC
     }
@@ -166,7 +166,7 @@ def _largest_difference(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> i
     return int(np.abs(ours.astype(np.int16) - theirs.astype(np.int16)).max())
 
 
-def _pixels(opener: OpenReader, path: Path, boxes: Sequence[Box]) -> NDArray[np.uint8]:
+def _pixels(opener: OpenReader, path: Path, *, boxes: Sequence[Box]) -> NDArray[np.uint8]:
     with opener(path) as read:
         return np.stack([np.asarray(read(box)) for box in boxes])
 

@@ -63,7 +63,7 @@ def test_every_reader_gives_the_same_pixels(slide: Path, name: str) -> None:
     pair = {OPENSLIDE: readers[OPENSLIDE], name: readers[name]}
     coarse = name in COARSE_CHROMA and "jpeg-" in slide.name
     limit = CHROMA_TOLERANCE if coarse else 1
-    assert differences(pair, slide, [BOX])[name] <= limit
+    assert differences(pair, slide, boxes=[BOX])[name] <= limit
 
 
 def test_tiles_of_the_bare_codec_are_those_under_the_box(slide: Path) -> None:
