@@ -12,6 +12,7 @@ from pydicom.encaps import generate_frames
 from slideloom.errors import MissingMppError, SlideFormatError
 from slideloom.wsi import Box, Mpp, Slide, open_slide
 from slideloom.wsi.geometry import Point
+from slideloom.wsi.tolerant import BadTile
 from tests.makers.dicom import DicomCodec, DicomStyle, Organisation, write_dicom_slide
 from tests.makers.pictures import Picture, assert_shows, shrunk, smooth_picture
 
@@ -183,6 +184,9 @@ def test_a_frame_that_is_no_picture_is_told_with_its_place(tmp_path: Path) -> No
         assert_shows(slide.read(Box(x0=0, y0=0, x1=500, y1=380)), PICTURE[:380, :500], tolerance=7)
         with pytest.raises(SlideFormatError, match=r"'level-1\.dcm' cannot be read at level 0"):
             whole(slide, 0)
+    with open_slide(path, on_bad_tile="blank") as slide:
+        assert whole(slide, 0)[384:, 512:].min() == 255
+        assert slide.bad_tiles == (BadTile(level=0, row=3, col=4),)
 
 
 REFUSED: list[tuple[DicomCodec, bool, str]] = [

@@ -13,6 +13,7 @@ import tifffile
 from slideloom.errors import SlideFormatError
 from slideloom.wsi import Box, Mpp, Slide, open_slide
 from slideloom.wsi.geometry import Point
+from slideloom.wsi.tolerant import BadTile
 from tests.makers.leica import write_leica
 from tests.makers.mirax import write_mirax
 from tests.makers.philips import write_philips
@@ -252,6 +253,23 @@ def test_a_mirax_without_its_folder_is_no_slide(tmp_path: Path, lost: str) -> No
         (tmp_path / lost).unlink()
     with pytest.raises(SlideFormatError, match=r"'S7\.mrxs'.*S7.*copy"):
         open_slide(path)
+
+
+def test_a_mirax_image_that_is_damaged_can_be_read_as_blank(tmp_path: Path) -> None:
+    path = write_mirax(tmp_path / "S7.mrxs", PICTURE)
+    store = tmp_path / "S7" / "Data0000.dat"
+    content = bytearray(store.read_bytes())
+    first = content.index(b"\xff\xd8\xff")
+    content[first : first + 200] = bytes(200)
+    store.write_bytes(content)
+    with open_slide(path) as slide, pytest.raises(SlideFormatError, match="cannot be read at"):
+        slide.read(Box(x0=192, y0=128, x1=200, y1=136))
+    with open_slide(path, on_bad_tile="blank") as slide:
+        assert slide.read(Box(x0=192, y0=128, x1=256, y1=192)).min() == 255
+        assert_shows(
+            slide.read(Box(x0=256, y0=128, x1=448, y1=192)), PICTURE[:64, 64:256], tolerance=8
+        )
+        assert slide.bad_tiles == (BadTile(level=0, row=2, col=3),)
 
 
 def test_an_empty_mirax_is_no_slide(tmp_path: Path) -> None:
