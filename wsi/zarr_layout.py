@@ -25,6 +25,8 @@ from slideloom.wsi.reader import NotServedError, level_downsample
 from slideloom.wsi.zarr_store import ZarrFiles, open_files
 
 _CHUNK_BYTES = 2**31
+_LONGEST_SIDE = 2**31
+_MOST_CHANNELS = 4096
 _METADATA_ERRORS = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 """What zarr raises on the metadata of an array that makes no sense."""
 
@@ -206,11 +208,13 @@ def _open_arrays(
 
 def _check_array(array: zarr.Array[Any], first: zarr.Array[Any], *, axes: str, title: str) -> None:
     place = f"its array '{array.path}' of shape {array.shape} and type {array.dtype}"
-    if len(array.shape) != len(axes) or 0 in array.shape:
+    if len(array.shape) != len(axes) or min(*array.shape, *array.chunks) < 1:
         raise damaged(title, f"{place} does not fit the axes '{axes}'")
     lengths = _lengths(array, axes)
     if array.dtype != first.dtype or lengths.get("c") != _lengths(first, axes).get("c"):
         raise damaged(title, f"{place} does not fit its level 0")
+    if lengths.get("c", 1) > _MOST_CHANNELS or max(lengths.values()) > _LONGEST_SIDE:
+        raise damaged(title, f"{place} is larger than any slide")
     msg = None
     planes = max(lengths.get("t", 1), lengths.get("z", 1))
     if planes > 1:

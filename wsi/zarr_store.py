@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import fsspec
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
-from zarr.abc.store import ByteRequest, RangeByteRequest, Store
+from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore, ZipStore
 
@@ -157,23 +157,34 @@ class _UrlStore(FsspecStore):
         Raises:
             SlideAccessError: It is forbidden, or the server cannot be reached.
         """
-        scheme = self.path.split("://", maxsplit=1)[0] if "://" in self.path else "s3"
+        url = self.fs.sync_fs.unstrip_protocol(f"{self.path}/{key}")
         try:
-            return await super().get(key, prototype, byte_range)
-        except _network_errors(scheme) as error:
-            raise _refusal(f"{self.path}/{key}", error) from error
+            value = await super().get(key, prototype, byte_range)
+        except _network_errors(url) as error:
+            raise _refusal(url, error) from error
+        return value if value is None or byte_range is None else _cut(value, byte_range)
 
 
-def _refusal(place: str, error: Exception) -> SlideAccessError:
+def _cut(value: Buffer, asked: ByteRequest) -> Buffer:
+    """What was asked for: plain web servers know no ranges and send the whole file."""
+    if isinstance(asked, RangeByteRequest):
+        whole = len(value) > asked.end - asked.start
+        return value[asked.start : asked.end] if whole else value
+    if isinstance(asked, SuffixByteRequest):
+        return value[max(0, len(value) - asked.suffix) :]
+    return value
+
+
+def _refusal(url: str, error: Exception) -> SlideAccessError:
     found = " ".join(str(error).split()) or type(error).__name__
     forbidden = getattr(error, "status", None) in _FORBIDDEN
     if forbidden or isinstance(error, PermissionError):
         return _ForbiddenError(
-            f"'{place}' may not be read ({found}): check the address and your credentials, "
+            f"'{url}' may not be read ({found}): check the address and your credentials, "
             "or ask for permission to read it"
         )
     return SlideAccessError(
-        f"'{place}' cannot be fetched ({found}): check the address and the network"
+        f"'{url}' cannot be fetched ({found}): check the address and the network"
     )
 
 
@@ -190,9 +201,9 @@ def _has_no_credentials() -> bool:
     return botocore.session.get_session().get_credentials() is None
 
 
-def _network_errors(scheme: str) -> tuple[type[Exception], ...]:
-    """What the packages behind a scheme raise; they are installed by now."""
-    if scheme == "s3":
+def _network_errors(url: str) -> tuple[type[Exception], ...]:
+    """What the packages behind a URL raise; they are installed by now."""
+    if url.startswith("s3:"):
         from botocore.exceptions import BotoCoreError
 
         return OSError, BotoCoreError
