@@ -189,20 +189,27 @@ def test_a_frame_that_is_no_picture_is_told_with_its_place(tmp_path: Path) -> No
         assert slide.bad_tiles == (BadTile(level=0, row=3, col=4),)
 
 
-REFUSED: list[tuple[DicomCodec, bool, str]] = [
-    ("jpegls", False, r"Unsupported transfer syntax 1\.2\.840\.10008\.1\.2\.4\.80"),
-    ("jpeg", True, "PlanarConfiguration"),
-    ("uncompressed", True, "PlanarConfiguration"),
-]
-
-
-@pytest.mark.parametrize(("codec", "grey", "reason"), REFUSED)
-def test_a_dicom_that_openslide_does_not_read(
-    tmp_path: Path, codec: DicomCodec, grey: bool, reason: str
-) -> None:
-    path = write_dicom_slide(tmp_path, PICTURE, codec=codec, style=DicomStyle(grey=grey))[0]
-    with pytest.raises(SlideFormatError, match=rf"'level-1\.dcm' cannot be opened.*{reason}"):
+def test_jpeg_ls_is_refused_as_what_openslide_does_not_read(tmp_path: Path) -> None:
+    path = write_dicom_slide(tmp_path, PICTURE, codec="jpegls")[0]
+    reason = r"'level-1\.dcm' cannot be opened.*transfer syntax 1\.2\.840\.10008\.1\.2\.4\.80"
+    with pytest.raises(SlideFormatError, match=reason) as caught:
         open_slide(path)
+    assert "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "uncompressed"])
+def test_a_grey_dicom_is_refused(tmp_path: Path, codec: DicomCodec) -> None:
+    path = write_dicom_slide(tmp_path, PICTURE, codec=codec, style=DicomStyle(grey=True))[0]
+    with pytest.raises(SlideFormatError, match=r"'level-1\.dcm' cannot be opened"):
+        open_slide(path)
+
+
+@pytest.mark.xfail(reason="OpenSlide misses a tag that grey pixels lack, and it is told as damage")
+def test_a_grey_dicom_is_not_called_damaged(tmp_path: Path) -> None:
+    path = write_dicom_slide(tmp_path, PICTURE, style=DicomStyle(grey=True))[0]
+    with pytest.raises(SlideFormatError) as caught:
+        open_slide(path)
+    assert "damaged" not in str(caught.value)
 
 
 @pytest.mark.realdata
