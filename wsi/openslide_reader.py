@@ -12,14 +12,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from slideloom.errors import SlideFormatError
-from slideloom.wsi.dicom_folder import one_slide_of
+from slideloom.wsi.dicom_folder import one_slide_of, series_of
 from slideloom.wsi.fingerprint import hash_files
 from slideloom.wsi.geometry import Box, Level, Mpp, Point, Size
-from slideloom.wsi.reader import RGB_CHANNELS, WHITE, NotServedError, Rgb, level_downsample
+from slideloom.wsi.reader import (
+    BAD_TILE_ADVICE,
+    RGB_CHANNELS,
+    WHITE,
+    NotServedError,
+    Rgb,
+    level_downsample,
+)
 from slideloom.wsi.source import Source
 from slideloom.wsi.tiff_mpp import plausible_mpp
 
 _UNKNOWN = "OpenSlide knows no format for it"
+_MIRAX = ".mrxs"
 
 
 class OpenSlideReader:
@@ -49,9 +57,10 @@ class OpenSlideReader:
         try:
             self._slide = openslide.OpenSlide(path)
         except openslide.OpenSlideUnsupportedFormatError as error:
+            _check_mirax(path)
             raise NotServedError(_UNKNOWN) from error
         except openslide.OpenSlideError as error:
-            raise SlideFormatError(_damaged(path, "cannot be opened", error=error)) from error
+            raise SlideFormatError(_why_not(path, error)) from error
         self.properties: Mapping[str, str] = dict(self._slide.properties)
         self.levels = _levels(self._slide)
         self.mpp = _mpp(self.properties)
@@ -87,21 +96,28 @@ class OpenSlideReader:
             self._slide = openslide.OpenSlide(self._path)
             return openslide.OpenSlide(self._path).read_region(corner, level, size)
         except openslide.OpenSlideError as error:
-            place = f"cannot be read at level {level}, x {corner[0]}, y {corner[1]} of level 0"
-            raise SlideFormatError(_damaged(self._path, place, error=error)) from error
+            msg = (
+                f"slide '{self._path.name}' cannot be read at level {level}, x {corner[0]}, "
+                f"y {corner[1]} of level 0 ({error}): {BAD_TILE_ADVICE}"
+            )
+            raise SlideFormatError(msg) from error
 
     def read_associated(self, name: str) -> NDArray[np.uint8]:
         """`(y, x, 3)` of the associated image `name`."""
         try:
             return self._opaque(self._slide.associated_images[name])
         except openslide.OpenSlideError as error:
-            place = f"has an image {name!r} that cannot be read"
-            raise SlideFormatError(_damaged(self._path, place, error=error)) from error
+            msg = (
+                f"slide '{self._path.name}' has an image {name!r} that cannot be read ({error}): "
+                "copy or download it again"
+            )
+            raise SlideFormatError(msg) from error
 
     def fingerprint(self) -> str:
-        """Of the file, and of the other files of the slide as OpenSlide knows them."""
+        """Of the file, of a MIRAX slide's folder, and of all files of a DICOM series."""
         return hash_files(
-            [self._path], extra=self.properties.get(openslide.PROPERTY_NAME_QUICKHASH1, "")
+            _files_of(self._path),
+            extra=self.properties.get(openslide.PROPERTY_NAME_QUICKHASH1, ""),
         )
 
     def close(self) -> None:
@@ -118,11 +134,35 @@ class OpenSlideReader:
         return np.rint(mixed).astype(np.uint8)
 
 
-def _damaged(path: Path, what: str, *, error: Exception) -> str:
+def _files_of(path: Path) -> list[Path]:
+    if path.suffix.lower() == _MIRAX:
+        return [path, *sorted(file for file in path.with_suffix("").iterdir() if file.is_file())]
+    return list(series_of(path))
+
+
+def _why_not(path: Path, error: Exception) -> str:
+    if "not supported" in str(error).lower() or "unsupported" in str(error).lower():
+        return (
+            f"slide '{path.name}' cannot be opened, OpenSlide does not read files of this kind "
+            f"({error}): export it from its scanner's software in another kind, such as OME-TIFF"
+        )
     return (
-        f"slide '{path.name}' {what}, the file is damaged or incomplete ({error}): "
-        "copy or download it again"
+        f"slide '{path.name}' cannot be opened ({error}), it is damaged or incomplete, or of a "
+        "kind that OpenSlide does not read: copy or download it again, with all its files"
     )
+
+
+def _check_mirax(path: Path) -> None:
+    """Refuse the file of a MIRAX slide alone: it is a small picture, and would be read as one."""
+    folder = path.with_suffix("")
+    if path.suffix.lower() != _MIRAX:
+        return
+    found = "a folder without Slidedat.ini" if folder.is_dir() else "no such folder"
+    msg = (
+        f"slide '{path.name}' keeps its pixels in a folder '{folder.name}' beside it, and there is "
+        f"{found}: copy the whole folder there"
+    )
+    raise SlideFormatError(msg)
 
 
 def _levels(slide: openslide.OpenSlide) -> tuple[Level, ...]:

@@ -43,7 +43,7 @@ class PictureReader:
             SlideFormatError: It is one, and it is damaged or too large.
         """
         if isinstance(source, str) or source.is_dir():
-            msg = "it is no file on this machine"
+            msg = "it is a folder or a URL"
             raise NotServedError(msg)
         self._path = source
         self._pixels, self.properties = _load(source)

@@ -16,6 +16,11 @@ WHITE: Rgb = (255, 255, 255)
 RGB_CHANNELS = ("red", "green", "blue")
 """The channels of a colour picture. A slide of these three in uint8 needs no display settings."""
 
+BAD_TILE_ADVICE = (
+    "copy or download it again, or have damaged tiles read as blank (--on-bad-tile blank)"
+)
+"""What can be done about a stored tile that cannot be decoded."""
+
 
 class NotServedError(SlideFormatError):
     """The file is nothing that this reader reads; another one may read it."""

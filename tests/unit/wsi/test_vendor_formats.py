@@ -271,6 +271,14 @@ def test_a_mirax_image_that_is_damaged_can_be_read_as_blank(tmp_path: Path) -> N
         assert slide.bad_tiles == (BadTile(level=0, row=2, col=3),)
 
 
+def test_the_fingerprint_of_a_mirax_sees_its_folder(tmp_path: Path) -> None:
+    path = write_mirax(tmp_path / "S7.mrxs", PICTURE)
+    before = Slide(path).fingerprint()
+    store = tmp_path / "S7" / "Data0000.dat"
+    store.write_bytes(store.read_bytes()[:-100] + bytes(100))
+    assert Slide(path).fingerprint() != before
+
+
 def test_an_empty_mirax_is_no_slide(tmp_path: Path) -> None:
     path = write_mirax(tmp_path / "S7.mrxs", PICTURE)
     path.write_bytes(b"")
