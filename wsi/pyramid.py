@@ -118,12 +118,14 @@ class _Cascade:
         whole = self._open[level]
         top = BAND_PX // 2 if odd else 0
         part = whole[top : top + -(-len(pixels) // 2)]
-        list(self._pool.map(partial(_halve_columns, pixels, part), range(0, size.width, BAND_PX)))
+        list(
+            self._pool.map(partial(_halve_columns, pixels, out=part), range(0, size.width, BAND_PX))
+        )
         if top + len(part) == len(whole):
             yield from self.push(Band(level=level, row=row, pixels=self._open.pop(level)))
 
 
-def _halve_columns(pixels: NDArray[Any], out: NDArray[Any], x0: int) -> None:
+def _halve_columns(pixels: NDArray[Any], x0: int, *, out: NDArray[Any]) -> None:
     halve(pixels[:, 2 * x0 : 2 * (x0 + BAND_PX)], out[:, x0 : x0 + BAND_PX])
 
 
@@ -139,7 +141,7 @@ def _read_bands(slide: Slide, pool: ThreadPoolExecutor) -> Iterator[NDArray[Any]
                 height = min(BAND_PX, size.height - row * BAND_PX)
                 shape = (height, size.width, len(slide.channels))
                 bands[row] = np.empty(shape, slide.dtype)
-        list(pool.map(partial(_read_block, slide, bands), _blocks(strip, tile)))
+        list(pool.map(partial(_read_block, slide, bands=bands), _blocks(strip, tile)))
         while done in bands and strip.y1 >= done * BAND_PX + len(bands[done]):
             yield bands.pop(done)
             done += 1
@@ -160,7 +162,7 @@ def _whole_tiles(tile_px: int, about_px: int) -> int:
     return max(1, about_px // tile_px) * tile_px
 
 
-def _read_block(slide: Slide, bands: dict[int, NDArray[Any]], block: Box) -> None:
+def _read_block(slide: Slide, block: Box, *, bands: dict[int, NDArray[Any]]) -> None:
     pixels = slide.read_raw(block)
     for row in range(block.y0 // BAND_PX, -(-block.y1 // BAND_PX)):
         frame = Box(x0=0, y0=row * BAND_PX, x1=slide.size.width, y1=(row + 1) * BAND_PX)

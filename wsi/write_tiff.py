@@ -163,11 +163,11 @@ class _Tiles:
     def coarser(self, level: int) -> Iterator[NDArray[Any]]:
         """Those of a level that was put aside, page by page."""
         array = self.levels[level]
-        samples = array.chunks[0]
-        for channel in range(0, array.shape[0], samples):
+        for channel in range(0, array.shape[0], array.chunks[0]):
+            samples = slice(channel, channel + array.chunks[0])
             for y0 in range(0, array.shape[1], BAND_PX):
                 columns = range(0, array.shape[2], BAND_PX)
-                read = partial(_read_tile, array, slice(channel, channel + samples), y0)
+                read = partial(_read_tile, array, channels=samples, y0=y0)
                 for tile in self.pool.map(read, columns):
                     self.advance(channel == 0)
                     yield tile
@@ -185,7 +185,7 @@ def _check_codec(slide: Slide, compression: TiffCompression) -> None:
         raise SettingsError(msg)
 
 
-def _read_tile(array: zarr.Array[Any], channels: slice, y0: int, x0: int) -> NDArray[Any]:
+def _read_tile(array: zarr.Array[Any], x0: int, *, channels: slice, y0: int) -> NDArray[Any]:
     pixels = np.asarray(array[channels, y0 : y0 + BAND_PX, x0 : x0 + BAND_PX])
     return _full_tile(np.moveaxis(pixels, 0, 2))
 

@@ -15,7 +15,6 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Literal
 
-import numcodecs
 import numpy as np
 import zarr
 from numpy.typing import NDArray
@@ -29,6 +28,7 @@ from slideloom.wsi.slide import Slide
 OmeVersion = Literal["0.5", "0.4"]
 
 _RGB_COLORS = ("FF0000", "00FF00", "0000FF")
+_GREY = "FFFFFF"
 _COLORS = ("0000FF", "00FF00", "FF0000", "00FFFF", "FF00FF", "FFFF00", "FFFFFF")
 """Of channels that state none, over and over: the first is nearly always a nuclear stain."""
 
@@ -82,13 +82,14 @@ def create_levels(
 ) -> list[zarr.Array[Any]]:
     """Empty arrays `(c, y, x)` "0", "1", ... of the slide's channels and dtype."""
     channels = len(slide.channels)
-    keys: dict[str, Any] = {"dimension_names": ["c", "y", "x"]}
-    shuffle = "shuffle" if slide.dtype.itemsize > 1 else "noshuffle"
-    keys["compressors"] = BloscCodec(cname="zstd", clevel=3, shuffle=shuffle)
+    shuffle: Literal["shuffle", "noshuffle"] = "noshuffle"
+    if slide.dtype.itemsize > 1:
+        shuffle = "shuffle"
+    codec = BloscCodec(cname="zstd", clevel=3, shuffle=shuffle)
+    keys: dict[str, Any] = {"dimension_names": ["c", "y", "x"], "compressors": codec}
     if group.metadata.zarr_format == 2:
-        bytewise = numcodecs.Blosc.SHUFFLE if slide.dtype.itemsize > 1 else 0
-        codec = numcodecs.Blosc(cname="zstd", clevel=3, shuffle=bytewise)
-        keys = {"compressors": codec, "chunk_key_encoding": {"name": "v2", "separator": "/"}}
+        old = {"id": "blosc", "cname": "zstd", "clevel": 3, "shuffle": int(shuffle == "shuffle")}
+        keys = {"compressors": old, "chunk_key_encoding": {"name": "v2", "separator": "/"}}
     return [
         group.create_array(
             str(level),
@@ -104,10 +105,10 @@ def create_levels(
 
 def write_band(level: zarr.Array[Any], band: Band, *, pool: ThreadPoolExecutor) -> None:
     """Write a band's chunks."""
-    list(pool.map(partial(_write_chunk, level, band), range(0, level.shape[2], BAND_PX)))
+    list(pool.map(partial(_write_chunk, level, band=band), range(0, level.shape[2], BAND_PX)))
 
 
-def _write_chunk(level: zarr.Array[Any], band: Band, x0: int) -> None:
+def _write_chunk(level: zarr.Array[Any], x0: int, *, band: Band) -> None:
     y0 = band.row * BAND_PX
     pixels = band.pixels[:, x0 : x0 + BAND_PX]
     height, width = pixels.shape[:2]
@@ -135,11 +136,8 @@ def _multiscale(mpp: Mpp | None, *, levels: int) -> dict[str, Any]:
 def _channels(slide: Slide, *, coarsest: NDArray[Any]) -> list[dict[str, Any]]:
     """Names, colours and display windows; those of fluorescence span what `coarsest` holds."""
     rgb = slide.channels == RGB_CHANNELS
-    colors = _RGB_COLORS if rgb else islice(cycle(_COLORS), len(slide.channels))
-    if len(slide.channels) == 1:
-        colors = ("FFFFFF",)
     found = []
-    for name, color, pixels in zip(slide.channels, colors, coarsest, strict=True):
+    for name, color, pixels in zip(slide.channels, _colors(slide.channels), coarsest, strict=True):
         low, high = float(pixels.min()), float(pixels.max())
         lowest, highest = low, high
         if slide.dtype.kind != "f":
@@ -150,3 +148,11 @@ def _channels(slide: Slide, *, coarsest: NDArray[Any]) -> list[dict[str, Any]]:
         window = {"min": lowest, "max": highest, "start": low, "end": high}
         found.append({"label": name, "color": color, "active": True, "window": window})
     return found
+
+
+def _colors(channels: tuple[str, ...]) -> tuple[str, ...]:
+    if channels == RGB_CHANNELS:
+        return _RGB_COLORS
+    if len(channels) == 1:
+        return (_GREY,)
+    return tuple(islice(cycle(_COLORS), len(channels)))
