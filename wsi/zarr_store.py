@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import zipfile
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,13 @@ from slideloom.wsi.source import Source, file_name
 
 _SCHEMES = ("s3", "https", "http")
 _ZIP_HEADS = (b"PK\x03\x04", b"PK\x05\x06")
+_S3_OPTIONS = {
+    "key": "AWS_ACCESS_KEY_ID",
+    "secret": "AWS_SECRET_ACCESS_KEY",
+    "token": "AWS_SESSION_TOKEN",
+    "endpoint_url": "AWS_ENDPOINT_URL",
+}
+"""Variables that may change while a process runs; botocore reads all others by itself."""
 _FORBIDDEN = (401, 403)
 _T = TypeVar("_T")
 
@@ -189,8 +197,11 @@ def _refusal(url: str, error: Exception) -> SlideAccessError:
 
 
 def _options(scheme: str) -> dict[str, Any]:
+    """What fsspec is to know of the environment; it reuses clients of the same options."""
     if scheme == "s3":
-        return {"anon": _has_no_credentials()}
+        stated = {option: os.environ.get(name) for option, name in _S3_OPTIONS.items()}
+        # One request per object: s3fs asks for its size first where it may fetch parts at once.
+        return {"anon": _has_no_credentials(), "max_concurrency": 1, **stated}
     # Proxies come from the environment, as with S3.
     return {"client_kwargs": {"trust_env": True}}
 

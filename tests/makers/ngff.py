@@ -16,6 +16,9 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
+from slideloom.wsi.geometry import Box
+from slideloom.wsi.zarr_reader import ZarrReader
+
 FORMATS = {"0.4": 2, "0.5": 3}
 """The zarr format of each version of OME-NGFF."""
 _V2 = {
@@ -144,3 +147,8 @@ def pyramid(*, shape: tuple[int, int, int] = (3, 100, 130), levels: int = 3) -> 
     """Levels `(c, y, x)` of uint8 noise, each half of the one before."""
     finest = np.random.default_rng(5).integers(0, 256, shape, dtype=np.uint8)
     return [finest[:, :: 2**level, :: 2**level].copy() for level in range(levels)]
+
+
+def read_corner(source: str | Path) -> NDArray[Any]:
+    """The first pixels of level 0, as a worker of another process reads them."""
+    return ZarrReader(source).read(Box(x0=0, y0=0, x1=40, y1=40), 0)
