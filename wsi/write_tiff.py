@@ -6,6 +6,7 @@ section on sub-resolutions.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class TiffCompression:
             msg = f"a quality goes from 1 to 100, got {self.quality}: choose another"
             raise SettingsError(msg)
 
-    def settings(self, dtype: np.dtype[Any]) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """What tifffile is told."""
         told: dict[str, Any] = {"compression": COMPRESSIONS[self.name]}
         if self.name == "jpeg":
@@ -83,7 +84,7 @@ class TiffCompression:
             lossy = {"level": self.quality, "reversible": False}
             told["compressionargs"] = lossless if self.quality is None else lossy
         else:
-            told["predictor"] = dtype.kind == "f" or dtype.itemsize <= 4
+            told["predictor"] = True
         return told
 
 
@@ -113,18 +114,18 @@ def write_ome_tiff(
         SlideFormatError: The slide is damaged.
         OSError: The disk is full, for example.
     """
-    chosen = compression or TiffCompression()
+    chosen, workers = compression or TiffCompression(), threads or os.cpu_count()
     _check_codec(slide, chosen)
     check_dtype(slide)
     sizes = pyramid_sizes(slide.size)
     with (
         TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as spool,
-        ThreadPoolExecutor(max_workers=threads) as pool,
+        ThreadPoolExecutor(max_workers=workers) as pool,
         tifffile.TiffWriter(path, bigtiff=_is_big(slide), ome=True) as tiff,
     ):
         levels = create_levels(zarr.create_group(spool), slide, sizes=sizes)
         tiles = _Tiles(slide=slide, levels=levels, pool=pool, advance=advance)
-        settings = _settings(slide) | chosen.settings(slide.dtype)
+        settings = _settings(slide) | chosen.settings()
         for level, size in enumerate(sizes):
             tiff.write(
                 tiles.finest() if level == 0 else tiles.coarser(level),
@@ -132,7 +133,7 @@ def write_ome_tiff(
                 subifds=len(sizes) - 1 if level == 0 else None,
                 subfiletype=0 if level == 0 else 1,
                 metadata=_metadata(slide) if level == 0 else None,
-                maxworkers=threads,
+                maxworkers=workers,
                 **settings,
                 **_resolution(slide, downsample=2**level),
             )

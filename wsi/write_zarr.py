@@ -8,6 +8,7 @@ Specifications: https://ngff.openmicroscopy.org/0.5/ and https://ngff.openmicros
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -27,6 +28,8 @@ from slideloom.wsi.slide import Slide
 
 OmeVersion = Literal["0.5", "0.4"]
 
+_ZSTD_LEVEL = 2
+"""Files of H&E are as small as at level 3, and written twice as fast."""
 _RGB_COLORS = ("FF0000", "00FF00", "0000FF")
 _GREY = "FFFFFF"
 _COLORS = ("0000FF", "00FF00", "FF0000", "00FFFF", "FF00FF", "FFFF00", "FFFFFF")
@@ -63,7 +66,7 @@ def write_ome_zarr(
     sizes = pyramid_sizes(slide.size)
     group = zarr.create_group(folder, zarr_format=3 if version == "0.5" else 2)
     levels = create_levels(group, slide, sizes=sizes)
-    with ThreadPoolExecutor(max_workers=threads) as pool:
+    with ThreadPoolExecutor(max_workers=threads or os.cpu_count()) as pool:
         for band in pyramid_bands(slide, pool=pool):
             write_band(levels[band.level], band, pool=pool)
             advance(-(-band.pixels.shape[1] // BAND_PX))
@@ -85,10 +88,15 @@ def create_levels(
     shuffle: Literal["shuffle", "noshuffle"] = "noshuffle"
     if slide.dtype.itemsize > 1:
         shuffle = "shuffle"
-    codec = BloscCodec(cname="zstd", clevel=3, shuffle=shuffle)
+    codec = BloscCodec(cname="zstd", clevel=_ZSTD_LEVEL, shuffle=shuffle)
     keys: dict[str, Any] = {"dimension_names": ["c", "y", "x"], "compressors": codec}
     if group.metadata.zarr_format == 2:
-        old = {"id": "blosc", "cname": "zstd", "clevel": 3, "shuffle": int(shuffle == "shuffle")}
+        old = {
+            "id": "blosc",
+            "cname": "zstd",
+            "clevel": _ZSTD_LEVEL,
+            "shuffle": int(shuffle == "shuffle"),
+        }
         keys = {"compressors": old, "chunk_key_encoding": {"name": "v2", "separator": "/"}}
     return [
         group.create_array(
