@@ -162,7 +162,7 @@ def parse_image(metadata: Mapping[str, Any], title: str) -> NgffImage:
     return NgffImage(
         axes=axes,
         paths=tuple(dataset.path for dataset in multiscale.datasets),
-        mpp=_mpp(multiscale, axes, title),
+        mpp=_mpp(multiscale, axes, title=title),
         stated=image.omero.channels,
     )
 
@@ -187,7 +187,7 @@ def _axes(multiscale: _Multiscale, title: str) -> str:
     return "".join(roles)
 
 
-def _mpp(multiscale: _Multiscale, axes: str, title: str) -> Mpp | None:
+def _mpp(multiscale: _Multiscale, axes: str, *, title: str) -> Mpp | None:
     scale = [1.0] * len(axes)
     stated = False
     for transform in (*multiscale.datasets[0].transforms, *multiscale.transforms):

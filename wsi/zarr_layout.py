@@ -80,7 +80,7 @@ def read_layout(files: ZarrFiles) -> ZarrLayout:
     ome = _ome(group)
     image = parse_image(ome, files.title)
     axes = image.axes
-    arrays, documents = _open_arrays(files, group, image.paths)
+    arrays, documents = _open_arrays(files, group, paths=image.paths)
     for array in arrays:
         _check_array(array, arrays[0], axes=axes, title=files.title)
     properties = {
@@ -88,7 +88,7 @@ def read_layout(files: ZarrFiles) -> ZarrLayout:
     }
     return ZarrLayout(
         arrays=arrays,
-        levels=_levels(arrays, axes, files.title),
+        levels=_levels(arrays, axes, title=files.title),
         axes=axes,
         channels=image.channels(_lengths(arrays[0], axes).get("c"), arrays[0].dtype),
         mpp=image.mpp,
@@ -169,12 +169,12 @@ def _group(files: ZarrFiles, path: str) -> _Group | None:
     if not found:
         return None
     if keys[0] in found:
-        document = _json(found[keys[0]], keys[0], files)
+        document = _json(found, keys[0], title=files.title)
         attributes = document.get("attributes", {})
         if not isinstance(attributes, dict):
             raise damaged(files.title, f"its '{keys[0]}' has attributes that are no JSON object")
         return _Group(path=path, zarr_format=3, attributes=attributes, documents=documents[:1])
-    attributes = _json(found[keys[1]], keys[1], files) if keys[1] in found else {}
+    attributes = _json(found, keys[1], title=files.title) if keys[1] in found else {}
     return _Group(path=path, zarr_format=2, attributes=attributes, documents=documents)
 
 
@@ -185,7 +185,7 @@ def _ome(group: _Group) -> Mapping[str, Any]:
 
 
 def _open_arrays(
-    files: ZarrFiles, group: _Group, paths: Sequence[str]
+    files: ZarrFiles, group: _Group, *, paths: Sequence[str]
 ) -> tuple[tuple[zarr.Array[Any], ...], tuple[bytes, ...]]:
     """The arrays, from their documents alone: a server is asked once per level."""
     name = "zarr.json" if group.zarr_format == 3 else ".zarray"
@@ -197,7 +197,7 @@ def _open_arrays(
     for path, key in zip(paths, keys, strict=True):
         if key not in found:
             raise damaged(files.title, f"its level '{path}' is named in the metadata and missing")
-        document = _json(found[key], key, files)
+        document = _json(found, key, title=files.title)
         place = StorePath(files.store, files.key(group.path, path))
         try:
             arrays.append(zarr.Array.from_dict(place, document))
@@ -240,7 +240,7 @@ def _lengths(array: zarr.Array[Any], axes: str) -> dict[str, int]:
     return dict(zip(axes, array.shape, strict=True))
 
 
-def _levels(arrays: Sequence[zarr.Array[Any]], axes: str, title: str) -> tuple[Level, ...]:
+def _levels(arrays: Sequence[zarr.Array[Any]], axes: str, *, title: str) -> tuple[Level, ...]:
     y, x = axes.index("y"), axes.index("x")
     sizes = [Size(width=array.shape[x], height=array.shape[y]) for array in arrays]
     for finer, coarser in pairwise(sizes):
@@ -258,13 +258,13 @@ def _levels(arrays: Sequence[zarr.Array[Any]], axes: str, title: str) -> tuple[L
     )
 
 
-def _json(data: bytes, key: str, files: ZarrFiles) -> dict[str, Any]:
+def _json(found: Mapping[str, bytes], key: str, *, title: str) -> dict[str, Any]:
     try:
-        document = json.loads(data)
+        document = json.loads(found[key])
     except (ValueError, RecursionError) as error:
-        raise damaged(files.title, f"its '{key}' is no JSON: {error}") from error
+        raise damaged(title, f"its '{key}' is no JSON: {error}") from error
     if not isinstance(document, dict):
-        raise damaged(files.title, f"its '{key}' is no JSON object")
+        raise damaged(title, f"its '{key}' is no JSON object")
     return document
 
 

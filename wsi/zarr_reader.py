@@ -86,7 +86,7 @@ class ZarrReader:
             msg = f"slide '{self._files.title}' may not be read ({error}): ask for permission"
             raise SlideAccessError(msg) from error
         except _DECODE_ERRORS as error:
-            raise self._damaged(box, level, error) from error
+            raise self._damaged(box, level, error=error) from error
         kept = [axis for axis in axes if axis in part]
         if "c" not in kept:
             kept, found = [*kept, "c"], found[..., None]
@@ -121,7 +121,7 @@ class ZarrReader:
         fill = float(self._layout.arrays[0].fill_value or 0)
         return (int(fill) if math.isfinite(fill) else 0,) * len(self.channels)
 
-    def _damaged(self, box: Box, level: int, error: BaseException) -> SlideFormatError:
+    def _damaged(self, box: Box, level: int, *, error: BaseException) -> SlideFormatError:
         tile = self.levels[level].tile
         rows = f"{box.y0 // tile.height} to {(box.y1 - 1) // tile.height}"
         cols = f"{box.x0 // tile.width} to {(box.x1 - 1) // tile.width}"

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
-from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
-from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteRequest
-from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from fsspec import AbstractFileSystem
+from fsspec.asyn import AsyncFileSystem
+from zarr.abc.store import RangeByteRequest, Store
+from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore, ZipStore
 
 from slideloom.errors import SlideAccessError, SlideFormatError
@@ -24,10 +25,10 @@ from slideloom.wsi.source import Source, file_name
 _SCHEMES = ("s3", "https", "http")
 _ZIP_HEADS = (b"PK\x03\x04", b"PK\x05\x06")
 _S3_OPTIONS = {
-    "key": "AWS_ACCESS_KEY_ID",
-    "secret": "AWS_SECRET_ACCESS_KEY",
-    "token": "AWS_SESSION_TOKEN",
-    "endpoint_url": "AWS_ENDPOINT_URL",
+    "key": ("AWS_ACCESS_KEY_ID",),
+    "secret": ("AWS_SECRET_ACCESS_KEY",),
+    "token": ("AWS_SESSION_TOKEN",),
+    "endpoint_url": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
 }
 """Variables that may change while a process runs; botocore reads all others by itself."""
 _FORBIDDEN = (401, 403)
@@ -98,7 +99,7 @@ def open_files(source: Source) -> ZarrFiles:
         SlideFormatError: A damaged zip, or a URL whose packages are not installed.
     """
     if isinstance(source, str):
-        store: Store = _UrlStore.open_url(source)
+        store: Store = _open_url(source)
         return ZarrFiles(store=store, root="", title=source, is_url=True)
     if source.is_dir():
         store = LocalStore(source, read_only=True)
@@ -127,60 +128,59 @@ def _open_zip(path: Path) -> ZarrFiles:
     return ZarrFiles(store=store, root=tops.pop() if inner else "", title=path.name, is_url=False)
 
 
-class _UrlStore(FsspecStore):
-    """Objects behind a URL, and errors that say what is wrong with it."""
+def _open_url(url: str) -> FsspecStore:
+    """The store at `url`; nothing is asked of the server yet."""
+    scheme = url.split("://", maxsplit=1)[0].lower()
+    if scheme not in _SCHEMES:
+        msg = f"it is a URL of '{scheme}', and {', '.join(_SCHEMES)} are read"
+        raise NotServedError(msg)
+    if file_name(url).lower().endswith(".zip"):
+        msg = f"a zip is read from this machine only: download '{url}'"
+        raise NotServedError(msg)
+    try:
+        system, path = fsspec.url_to_fs(url, **_options(scheme))
+    except ImportError as error:
+        msg = (
+            f"slide '{url}' needs packages that are not installed ({error}): "
+            "install them with pip install 'slideloom[remote]'"
+        )
+        raise SlideFormatError(msg) from error
+    return FsspecStore(_UrlFiles(system), read_only=True, path=path)
 
-    @classmethod
-    def open_url(cls, url: str) -> _UrlStore:
-        """The store at `url`; nothing is asked of the server yet.
 
-        Raises:
-            NotServedError: A scheme that is not served, or one file instead of a folder.
-            SlideFormatError: The scheme needs a package that is not installed.
-        """
-        scheme = url.split("://", maxsplit=1)[0].lower()
-        if scheme not in _SCHEMES:
-            msg = f"it is a URL of '{scheme}', and {', '.join(_SCHEMES)} are read"
-            raise NotServedError(msg)
-        if file_name(url).lower().endswith(".zip"):
-            msg = f"a zip is read from this machine only: download '{url}'"
-            raise NotServedError(msg)
+class _UrlFiles(AsyncFileSystem):  # type: ignore[misc]
+    """Objects behind URLs as zarr asks for them, and errors that say what is wrong with them.
+
+    The file system below runs in fsspec's own loop, so that fsspec closes it, at exit and after a
+    fork; one that ran in zarr's loop would have to be closed in that.
+    """
+
+    cachable = False
+
+    def __init__(self, system: AbstractFileSystem) -> None:
+        super().__init__(asynchronous=True)
+        self._system = system
+
+    async def _cat_file(
+        self, path: str, *, start: int | None = None, end: int | None = None
+    ) -> bytes:
+        url = self._system.unstrip_protocol(path)
         try:
-            system, path = fsspec.url_to_fs(url, **_options(scheme))
-        except ImportError as error:
-            msg = (
-                f"slide '{url}' needs packages that are not installed ({error}): "
-                "install them with pip install 'slideloom[remote]'"
-            )
-            raise SlideFormatError(msg) from error
-        # A file system that runs in fsspec's own loop is closed by fsspec, at exit and after a
-        # fork; one that runs in zarr's loop has to be closed in it.
-        return cls(AsyncFileSystemWrapper(system, asynchronous=True), read_only=True, path=path)
-
-    async def get(
-        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
-        """The bytes at `key`, None where there are none.
-
-        Raises:
-            SlideAccessError: It is forbidden, or the server cannot be reached.
-        """
-        url = self.fs.sync_fs.unstrip_protocol(f"{self.path}/{key}")
-        try:
-            value = await super().get(key, prototype, byte_range)
+            data = await asyncio.to_thread(self._system.cat_file, path, start=start, end=end)
+        except FileNotFoundError:
+            raise
         except _network_errors(url) as error:
             raise _refusal(url, error) from error
-        return value if value is None or byte_range is None else _cut(value, byte_range)
+        return _cut(data, start, end=end)
 
 
-def _cut(value: Buffer, asked: ByteRequest) -> Buffer:
+def _cut(data: bytes, start: int | None, *, end: int | None) -> bytes:
     """What was asked for: plain web servers know no ranges and send the whole file."""
-    if isinstance(asked, RangeByteRequest):
-        whole = len(value) > asked.end - asked.start
-        return value[asked.start : asked.end] if whole else value
-    if isinstance(asked, SuffixByteRequest):
-        return value[max(0, len(value) - asked.suffix) :]
-    return value
+    if start is None:
+        return data
+    if start < 0:
+        return data[start:]
+    return data[start:end] if end is not None and len(data) > end - start else data
 
 
 def _refusal(url: str, error: Exception) -> SlideAccessError:
@@ -199,7 +199,12 @@ def _refusal(url: str, error: Exception) -> SlideAccessError:
 def _options(scheme: str) -> dict[str, Any]:
     """What fsspec is to know of the environment; it reuses clients of the same options."""
     if scheme == "s3":
-        stated = {option: os.environ.get(name) for option, name in _S3_OPTIONS.items()}
+        stated = {
+            option: os.environ[name]
+            for option, names in _S3_OPTIONS.items()
+            for name in reversed(names)
+            if os.environ.get(name)
+        }
         # One request per object: s3fs asks for its size first where it may fetch parts at once.
         return {"anon": _has_no_credentials(), "max_concurrency": 1, **stated}
     # Proxies come from the environment, as with S3.

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import zarr
 from zarr.codecs import BloscCodec
+from zarr.storage import LocalStore
 
-from slideloom.errors import SlideFormatError
+from slideloom.errors import SlideAccessError, SlideFormatError
 from slideloom.wsi.geometry import Box, Size
 from slideloom.wsi.reader import NotServedError
 from slideloom.wsi.tolerant import BadTile, TolerantPixels
@@ -88,6 +89,20 @@ def test_a_damaged_shard_is_named(tmp_path: Path, damage: Callable[[bytes], byte
     shard.write_bytes(damage(shard.read_bytes()))
     with pytest.raises(SlideFormatError, match="level 0, in chunk rows 1 to 2, cols 0 to 0"):
         ZarrReader(path).read(Box(x0=0, y0=16, x1=1, y1=33), 0)
+
+
+def test_a_chunk_that_may_not_be_read_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    reader = ZarrReader(write_ngff(tmp_path / "s.ome.zarr", LEVELS))
+    monkeypatch.setattr(LocalStore, "get", refuse)
+    with pytest.raises(
+        SlideAccessError, match=r"'s\.ome\.zarr' may not be read .*Permission denied"
+    ):
+        reader.read(CORNER, 0)
 
 
 def test_blosc_with_a_negative_size_is_damaged(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 import logging
 import multiprocessing
+import os
+import pickle
 import socket
 import sys
 import threading
@@ -21,6 +23,7 @@ from slideloom.errors import SlideAccessError, SlideFormatError, SlideNotFoundEr
 from slideloom.wsi.geometry import Box
 from slideloom.wsi.opening import open_reader
 from slideloom.wsi.reader import NotServedError
+from slideloom.wsi.slide import open_slide
 from slideloom.wsi.source import parse_source
 from slideloom.wsi.zarr_reader import ZarrReader
 from tests.makers.ngff import Ngff, pyramid, read_corner, write_ngff
@@ -187,6 +190,14 @@ def test_threads_and_spawned_processes_read_urls(s3: str, web: Web) -> None:
         np.testing.assert_array_equal(pixels, expected)
 
 
+def test_a_slide_behind_a_url_reads_and_pickles(s3: str) -> None:
+    with open_slide(f"{s3}/{STORES[1]}") as slide:
+        assert slide.name == "v05"
+        again = pickle.loads(pickle.dumps(slide))
+        np.testing.assert_array_equal(again.read(PART), EXPECTED)
+        again.close()
+
+
 @pytest.mark.parametrize("bucket", ["slides", "nobucket"])
 def test_nothing_in_the_bucket(s3: str, bucket: str) -> None:
     url = f"s3://{bucket}/nothing.ome.zarr"
@@ -237,6 +248,12 @@ def test_an_endpoint_that_is_not_there(s3: str, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
         with pytest.raises(SlideAccessError, match=f"'{s3}.* cannot be fetched .* network"):
             ZarrReader(f"{s3}/{STORES[1]}")
+
+
+def test_the_endpoint_of_s3_comes_first(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT_URL"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    np.testing.assert_array_equal(ZarrReader(f"{s3}/{STORES[1]}").read(PART, 0), EXPECTED)
 
 
 def test_urls_that_are_not_read_say_so(web: Web) -> None:
