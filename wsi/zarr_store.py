@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import lzma
 import os
 import zipfile
+import zlib
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +33,16 @@ _S3_OPTIONS = {
     "endpoint_url": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
 }
 """Variables that may change while a process runs; botocore reads all others by itself."""
+_ENTRY_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+)
+"""What reading a file, or an entry of a damaged zip, raises."""
 _FORBIDDEN = (401, 403)
 _T = TypeVar("_T")
 
@@ -68,12 +80,19 @@ class ZarrFiles:
 
         Raises:
             SlideAccessError: The store cannot be reached, or all that exists is forbidden.
+            SlideFormatError: One of them is damaged, in a zip or on the disk.
         """
         found: dict[str, bytes] = {}
         refused = None
         for key, value in zip(keys, _run(self._fetch(keys, limit)), strict=True):
             if isinstance(value, _ForbiddenError):
                 refused = value
+            elif isinstance(value, _ENTRY_ERRORS) and not isinstance(value, PermissionError):
+                msg = (
+                    f"slide '{self.title}' is damaged, its '{key}' cannot be read ({value}): "
+                    "copy or download it again"
+                )
+                raise SlideFormatError(msg) from value
             elif isinstance(value, BaseException):
                 raise value
             elif value is not None:
@@ -116,7 +135,7 @@ def _open_zip(path: Path) -> ZarrFiles:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
         store = _run(ZipStore.open(path, mode="r"))
-    except (zipfile.BadZipFile, NotImplementedError) as error:
+    except _ENTRY_ERRORS as error:
         msg = (
             f"slide '{path.name}' is a zip that cannot be read, it is damaged or incomplete "
             f"({error}): copy or download it again"
@@ -213,8 +232,13 @@ def _options(scheme: str) -> dict[str, Any]:
 
 def _has_no_credentials() -> bool:
     import botocore.session
+    from botocore.exceptions import BotoCoreError
 
-    return botocore.session.get_session().get_credentials() is None
+    try:
+        return botocore.session.get_session().get_credentials() is None
+    except BotoCoreError as error:
+        msg = f"the credentials for S3 cannot be used ({error}): check AWS_PROFILE and ~/.aws"
+        raise SlideAccessError(msg) from error
 
 
 def _network_errors(url: str) -> tuple[type[Exception], ...]:

@@ -53,6 +53,16 @@ def test_a_damaged_entry_of_a_zip_is_a_damaged_chunk(tmp_path: Path) -> None:
     reader.close()
 
 
+def test_damaged_metadata_of_a_zip_is_told(tmp_path: Path) -> None:
+    folder = write_ngff(tmp_path / "s.ome.zarr", LEVELS)
+    path = zip_store(folder, tmp_path / "s.zip")
+    data = bytearray(path.read_bytes())
+    data[data.find((folder / "zarr.json").read_bytes()) + 9] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(SlideFormatError, match=r"'s\.zip' is damaged, its 'zarr\.json' cannot be"):
+        ZarrReader(path)
+
+
 def cut(data: bytes) -> bytes:
     return data[: len(data) // 2]
 

@@ -250,6 +250,13 @@ def test_an_endpoint_that_is_not_there(s3: str, monkeypatch: pytest.MonkeyPatch)
             ZarrReader(f"{s3}/{STORES[1]}")
 
 
+def test_a_profile_that_does_not_exist(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(SlideAccessError, match=r"cannot be used .*nobody.*: check AWS_PROFILE"):
+        ZarrReader(f"{s3}/{STORES[1]}")
+
+
 def test_the_endpoint_of_s3_comes_first(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT_URL"])
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
