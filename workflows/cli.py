@@ -78,7 +78,9 @@ def run_command(arguments: list[str], *, debug: bool = False) -> int:
             raise
         return _complain(str(error), 1 if isinstance(error, _OF_THE_SLIDE) else 2)
     if code == _INTERRUPTED:
-        return _complain("stopped: the same command again goes on from here", code)
+        resumes = arguments[0] == "run"
+        further = "goes on from here" if resumes else "starts anew; nothing was left half-written"
+        return _complain(f"stopped: the same command again {further}", code)
     return code if isinstance(code, int) else 0
 
 

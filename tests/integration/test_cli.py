@@ -181,7 +181,10 @@ def test_an_interrupted_command_says_how_to_go_on(
 
     monkeypatch.setattr("slideloom.workflows.batch.run_slide", interrupted)
     assert _run("run", slide_path, "--model", "nuclei", "--out", tmp_path) == 130
-    assert "the same command again" in capsys.readouterr().err
+    assert "the same command again goes on from here" in capsys.readouterr().err
+    monkeypatch.setattr("slideloom.workflows.convert.write_ome_tiff", interrupted)
+    assert _run("convert", slide_path, tmp_path / "a.ome.tiff") == 130
+    assert "the same command again starts anew" in capsys.readouterr().err
 
 
 def test_models_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:

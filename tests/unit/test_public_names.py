@@ -10,10 +10,14 @@ import slideloom
 from slideloom import errors
 
 PROMISED = {
+    "ConvertOptions",
+    "Display",
     "RunConfig",
     "Slide",
     "SlideResult",
+    "ValueRange",
     "__version__",
+    "convert_slide",
     "list_models",
     "load_model",
     "load_result",
