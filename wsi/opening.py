@@ -46,6 +46,8 @@ def open_reader(source: Source, name: str | None) -> Reader:
             return READERS[key](source)
         except NotServedError as error:
             reasons.append(f"{key}: {error}")
+        except SlideAccessError:
+            raise
         except PermissionError as error:
             raise _no_access(source) from error
     msg = (

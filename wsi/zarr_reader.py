@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from slideloom.errors import SlideAccessError, SlideFormatError
 from slideloom.wsi.geometry import Box, Point
-from slideloom.wsi.reader import RGB_CHANNELS, WHITE
+from slideloom.wsi.reader import BAD_TILE_ADVICE, RGB_CHANNELS, WHITE
 from slideloom.wsi.source import Source
 from slideloom.wsi.zarr_layout import read_layout
 from slideloom.wsi.zarr_store import open_files
@@ -128,7 +128,7 @@ class ZarrReader:
         found = " ".join(str(error).split()) or type(error).__name__
         return SlideFormatError(
             f"slide '{self._files.title}' is damaged at level {level}, in chunk rows {rows}, "
-            f"cols {cols} ({found}): copy or download it again"
+            f"cols {cols} ({found}): {BAD_TILE_ADVICE}"
         )
 
 

@@ -229,7 +229,7 @@ def test_a_server_that_forbids_what_is_missing(folder: Path) -> None:
         for name in STORES[:2]:
             np.testing.assert_array_equal(ZarrReader(f"{web.url}/{name}").read(PART, 0), EXPECTED)
         with pytest.raises(SlideAccessError, match=r"nothing/\S+' may not be read"):
-            ZarrReader(f"{web.url}/nothing")
+            open_slide(f"{web.url}/nothing")
 
 
 def test_a_server_that_is_gone(folder: Path) -> None:
