@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import struct
+from dataclasses import dataclass
 from pathlib import Path
-
-import tifffile
+from typing import BinaryIO
 
 from slideloom.errors import SlideFormatError
 from slideloom.wsi.reader import NotServedError
+
+_ENDS = "a directory ends"
+_CLASSIC, _BIG = 42, 43
+"""Versions of the format; the second has 64-bit offsets."""
 
 NONSENSE = (
     ValueError,
@@ -25,29 +30,62 @@ NONSENSE = (
 """What parsing raises on tags that were overwritten: wrong types, lengths, counts and places."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Head:
+    """`struct` formats of a file's directories, and the byte where the first one starts."""
+
+    entries: str
+    entry_bytes: int
+    place: str
+    first: int
+
+
 def check_start(path: Path) -> None:
     """Refuse what is no TIFF, and a TIFF whose first directory was cut off."""
     with path.open("rb") as file:
-        head = file.read(16)
+        check_inside(path, _read_head(file).first, what="its first directory starts")
+
+
+def check_chain(path: Path) -> None:
+    """Follow the chain of directories.
+
+    tifffile stops in silence where one was cut off, and never where they form a circle.
+    NDPI files, whose offsets are wider than the format's, must not come here.
+    """
+    with path.open("rb") as file:
+        head = _read_head(file)
+        place, seen = head.first, set[int]()
+        while place:
+            check_inside(path, place, what="a directory starts")
+            if place in seen:
+                raise damaged(path, f"has a circle of directories at byte {place}")
+            seen.add(place)
+            file.seek(place)
+            entries = _read_number(path, file, head.entries)
+            check_inside(path, file.tell() + entries * head.entry_bytes, what=_ENDS)
+            file.seek(entries * head.entry_bytes, os.SEEK_CUR)
+            place = _read_number(path, file, head.place)
+
+
+def _read_head(file: BinaryIO) -> _Head:
+    head = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     version = struct.unpack(f"{order}H", head[2:4])[0] if order and len(head) == 16 else None
-    if version not in (42, 43):
-        msg = "it is no TIFF"
-        raise NotServedError(msg)
-    where = struct.unpack(f"{order}I", head[4:8]) if version == 42 else None
-    (start,) = where or struct.unpack(f"{order}Q", head[8:16])
-    check_inside(path, start, what="its first directory starts")
+    if version == _CLASSIC:
+        (first,) = struct.unpack_from(f"{order}I", head, 4)
+        return _Head(entries=f"{order}H", entry_bytes=12, place=f"{order}I", first=first)
+    if version == _BIG:
+        (first,) = struct.unpack_from(f"{order}Q", head, 8)
+        return _Head(entries=f"{order}Q", entry_bytes=20, place=f"{order}Q", first=first)
+    msg = "it is no TIFF"
+    raise NotServedError(msg)
 
 
-def check_chain(path: Path, tif: tifffile.TiffFile) -> None:
-    """Follow the chain of directories: tifffile stops in silence where one was cut off."""
-    seek = tif.filehandle.seek
-    for page in tif.pages:
-        seek(page.offset)
-        entries = struct.unpack(tif.tiff.tagnoformat, tif.filehandle.read(tif.tiff.tagnosize))[0]
-        seek(page.offset + tif.tiff.tagnosize + entries * tif.tiff.tagsize)
-        (start,) = struct.unpack(tif.tiff.offsetformat, tif.filehandle.read(tif.tiff.offsetsize))
-        check_inside(path, start, what="a directory starts")
+def _read_number(path: Path, file: BinaryIO, layout: str) -> int:
+    size = struct.calcsize(layout)
+    check_inside(path, file.tell() + size, what=_ENDS)
+    number: int = struct.unpack(layout, file.read(size))[0]
+    return number
 
 
 def check_inside(path: Path, byte: int, *, what: str) -> None:

@@ -97,7 +97,7 @@ def _layout(path: Path, tif: tifffile.TiffFile) -> TiffLayout:
     if vendor not in _PLAIN_VENDORS or tif.is_ndpi:
         msg = f"it is a TIFF of {vendor}, which is left to OpenSlide"
         raise NotServedError(msg)
-    check_chain(path, tif)
+    check_chain(path)
     pyramid = find_pyramid(tif, vendor=vendor)
     first = pyramid.levels[0][0]
     dtype = sample_type(first)

@@ -49,7 +49,7 @@ def test_white_that_is_stored_as_0_is_turned_round(
 def test_16_bit_rgb_keeps_its_values(path: Path, picture: Picture) -> None:
     pixels = picture.astype(np.uint16) * 250
     reader = write(path, pixels, photometric="rgb", compression="lzw")
-    assert (reader.channels, reader.dtype) == (RGB_CHANNELS, np.uint16)
+    assert (reader.channels, reader.dtype) == (RGB_CHANNELS, np.dtype("uint16"))
     assert reader.background == (65535, 65535, 65535)
     assert np.array_equal(reader.read(WHOLE, 0), pixels)
 

@@ -21,6 +21,9 @@ MPPS: dict[str, tuple[dict[str, Any], Mpp | None]] = {
     "aperio": ({"description": "Aperio Image\n9x9|MPP = 0.2525|x = 1"}, Mpp(x=0.2525, y=0.2525)),
     "not aperio": ({"description": "Other|MPP = 0.2525"}, None),
     "aperio zero": ({"description": "Aperio Image\n9x9|MPP = 0"}, None),
+    "aperio with a comma": ({"description": "Aperio\n9x9|MPP = 0,25"}, Mpp(x=0.25, y=0.25)),
+    "aperio nonsense": ({"description": "Aperio\n9x9|MPP = 0.2.5"}, None),
+    "aperio without end": ({"description": "Aperio\n9x9|MPP = 1e999"}, None),
 }
 
 
@@ -32,7 +35,19 @@ def test_mpp(write_tiff: WriteTiff, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "factor"), [(None, 1.0), ("µm", 1.0), ("nm", 1e-3), ("mm", 1e3), ("pixel", None)]
+    ("unit", "factor"),
+    [
+        (None, 1.0),
+        ("µm", 1.0),
+        ("pm", 1e-6),
+        ("Å", 1e-4),
+        ("nm", 1e-3),
+        ("mm", 1e3),
+        ("cm", 1e4),
+        ("in", 25_400.0),
+        ("pixel", None),
+        ("reference frame", None),
+    ],
 )
 def test_mpp_of_ome(
     tmp_path: Path, picture: Picture, unit: str | None, factor: float | None

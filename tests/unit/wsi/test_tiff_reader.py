@@ -1,8 +1,6 @@
 import struct
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -66,26 +64,6 @@ def test_a_tile_that_was_never_scanned_is_white(write_tiff: WriteTiff, picture: 
     for reader in ("tiff", "openslide"):
         with open_slide(path, reader=reader) as slide:
             assert np.array_equal(slide.read(Box.of_size(slide.size)), expected)
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
-    """How often each tile was decoded, by its index."""
-    seen: Counter[int] = Counter()
-    decode_tile = TiffReader._decode
-
-    def note(self: TiffReader, source: Any, tile: Any, *, index: int) -> Any:
-        seen[index] += 1
-        return decode_tile(self, source, tile, index=index)
-
-    monkeypatch.setattr(TiffReader, "_decode", note)
-    return seen
-
-
-def test_each_tile_is_decoded_once_per_read(write_tiff: WriteTiff, decoded: Counter[int]) -> None:
-    reader = TiffReader(write_tiff(), cache_bytes=0)
-    reader.read(Box(x0=63, y0=64, x1=193, y1=129), 0)
-    assert decoded == Counter([5, 6, 7, 8, 10, 11, 12, 13])
 
 
 def test_tile_lists_of_the_wrong_length_are_damage(write_tiff: WriteTiff) -> None:
