@@ -88,17 +88,20 @@ def tile_decoder(
     Raises:
         NotServedError: A compression or colour model that is not served.
     """
-    is_ycc = page.photometric == YCC and shape.samples == 3
-    if page.compression == _JPEG and shape.samples in (1, 3, 4) and shape.dtype == np.uint8:
+    is_ycc = page.photometric == YCC
+    # Luma and chroma become RGB in the codec, which then needs all three of them in one piece.
+    is_whole = not is_ycc or shape.samples == 3
+    is_jpeg = page.compression == _JPEG and shape.samples in (1, 3, 4) and shape.dtype == np.uint8
+    if is_jpeg and is_whole:
         return _jpeg_decoder(page, shape)
-    if page.compression in _JPEG2000 and shape.dtype.kind == "u":
+    if page.compression in _JPEG2000 and is_whole and shape.dtype.kind == "u":
         if aperio:
             is_ycc = page.compression == _JPEG2000_YCC
         return _jpeg2000_decoder(shape, is_ycc=is_ycc)
     if page.compression in _PICTURES and not is_ycc:
         return _picture_decoder(_PICTURES[page.compression], shape)
     known = page.compression == _UNCOMPRESSED or page.compression in _LOSSLESS
-    if known and page.predictor in _PREDICTORS and page.photometric != YCC:
+    if known and page.predictor in _PREDICTORS and not is_ycc:
         return _lossless_decoder(page, shape)
     msg = (
         f"it is a TIFF of compression {page.compression:d}, predictor {page.predictor:d} and "

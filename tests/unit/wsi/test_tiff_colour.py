@@ -123,3 +123,15 @@ def test_what_is_no_channel_is_refused(path: Path, picture: Picture) -> None:
     ):
         with pytest.raises(NotServedError, match=f"{found}.*convert"):
             write(path, pixels, **({"photometric": "minisblack"} | options))
+
+
+@pytest.mark.parametrize("options", [{"compression": "jpeg"}, {"compression": "lzw"}])
+def test_luma_and_chroma_in_planes_of_their_own_are_refused(
+    path: Path, picture: Picture, options: dict[str, Any]
+) -> None:
+    planes = np.ascontiguousarray(np.moveaxis(picture, -1, 0))
+    write(path, planes, photometric="rgb", planarconfig="separate", **options)
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        tif.pages.first.tags["PhotometricInterpretation"].overwrite(6)
+    with pytest.raises(NotServedError, match="photometric interpretation 6 in 1 x uint8"):
+        TiffReader(path)
