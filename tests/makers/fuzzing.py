@@ -14,7 +14,6 @@ import resource
 import shutil
 import sys
 import warnings
-from contextlib import suppress
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
@@ -75,7 +74,9 @@ def damaged_copy(slide: Path, folder: Path, *, which: float, changes: list[Edit]
 
 
 def main(slide: Path, scratch: Path, cases: int) -> None:
-    """Read `cases` damaged copies of a slide."""
+    """Read a slide and `cases` damaged copies of it; print how many copies could be read."""
+    look_at(slide, blank=False)
+    ends = {"read": 0, "refused": 0}
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     warnings.simplefilter("ignore")
 
@@ -93,12 +94,15 @@ def main(slide: Path, scratch: Path, cases: int) -> None:
         (scratch.parent / "case.txt").write_text(repr((which, changes, blank)))
         faulthandler.dump_traceback_later(SECONDS, exit=True)
         try:
-            with suppress(SlideloomError):
-                look_at(copy, blank=blank)
+            look_at(copy, blank=blank)
+            ends["read"] += 1
+        except SlideloomError:
+            ends["refused"] += 1
         finally:
             faulthandler.cancel_dump_traceback_later()
 
     read_damaged()
+    print(ends["read"], ends["refused"])
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def test_the_content_decides_and_not_the_ending(tmp_path: Path, write_tiff: Writ
 
 def test_an_unknown_reader(write_tiff: WriteTiff) -> None:
     with pytest.raises(
-        SettingsError, match=r"no reader 'bioformats': choose one of tiff, openslid"
+        SettingsError, match=r"no reader 'bioformats': choose one of tiff, zarr, ope"
     ):
         open_slide(write_tiff(), reader="bioformats")
 
@@ -92,34 +92,15 @@ def test_an_unknown_reader(write_tiff: WriteTiff) -> None:
 def test_a_reader_by_name(write_tiff: WriteTiff) -> None:
     with open_slide(write_tiff(), reader="openslide") as slide:
         assert slide.reader_name == "openslide"
-    with pytest.raises(SlideFormatError, match="strips"):
-        open_slide(write_tiff(tile=None), reader="tiff")
+    with pytest.raises(SlideFormatError, match=r"'strips\.tif' is not a slide.*openslide: OpenSli"):
+        open_slide(write_tiff("strips.tif", tile=None), reader="openslide")
 
 
-def test_a_tiff_that_no_reader_serves_says_why(write_tiff: WriteTiff) -> None:
-    with pytest.raises(SlideFormatError, match=r"in strips, not in tiles.*OpenSlide knows no form"):
-        open_slide(write_tiff(tile=None))
-
-
-@pytest.mark.parametrize(
-    ("shape", "dtype", "options", "reason"),
-    [
-        ((99, 99, 3), np.uint16, {}, "3 x uint16, not of 8-bit RGB"),
-        ((99, 99), np.uint8, {"photometric": "minisblack"}, "1 x uint8, not of 8-bit RGB"),
-        ((3, 99, 99), np.uint8, {"planarconfig": "separate"}, "3 x uint8"),
-        ((99, 99, 4), np.uint8, {"extrasamples": ["unassalpha"]}, "4 x uint8"),
-    ],
-)
-def test_what_the_fast_reader_does_not_serve_goes_to_openslide(
-    tmp_path: Path, shape: tuple[int, ...], dtype: type, options: dict[str, Any], reason: str
-) -> None:
+def test_a_tiff_that_no_reader_serves_says_why(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
-    settings: dict[str, Any] = {"photometric": "rgb", "tile": (32, 32)} | options
-    tifffile.imwrite(path, np.zeros(shape, dtype), **settings)
-    with open_slide(path) as slide:
-        assert slide.reader_name == "openslide"
-    with pytest.raises(SlideFormatError, match=reason):
-        open_slide(path, reader="tiff")
+    tifffile.imwrite(path, np.zeros((99, 99), np.complex64), tile=(32, 32))
+    with pytest.raises(SlideFormatError, match=r"tiff: .*complex64.*OpenSlide knows no form"):
+        open_slide(path)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])
