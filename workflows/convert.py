@@ -13,10 +13,10 @@ from pathlib import Path
 from slideloom.errors import OutputError, SettingsError, SlideloomError
 from slideloom.workflows.progress import BarProgress, QuietProgress, RunProgress
 from slideloom.wsi import Slide, SlideOptions
-from slideloom.wsi.pyramid import pyramid_sizes, pyramid_tiles
 from slideloom.wsi.source import file_name, parse_source
-from slideloom.wsi.write_tiff import TiffCompression, write_ome_tiff
-from slideloom.wsi.write_zarr import OmeVersion, write_ome_zarr
+from slideloom.wsi.writing.ome_tiff import TiffCompression, write_ome_tiff
+from slideloom.wsi.writing.ome_zarr import OmeVersion, write_ome_zarr
+from slideloom.wsi.writing.pyramid import pyramid_sizes, pyramid_tiles
 
 _ZARR_ENDINGS = (".ome.zarr",)
 _TIFF_ENDINGS = (".ome.tiff", ".ome.tif")

@@ -30,7 +30,7 @@ from slideloom.workflows.export.geojson import ObjectType
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.store import Arrays, RegionStore
 from slideloom.wsi import Box
-from slideloom.wsi.labels import LabelClass, LabelImage
+from slideloom.wsi.writing.labels import LabelClass, LabelImage
 
 Predictions = Iterable[tuple[Tile, NDArray[Any]]]
 Labels = Mapping[str, zarr.Array[Any]]

@@ -14,7 +14,7 @@ from slideloom.errors import OutputError
 from slideloom.models.spec import ModelSpec
 from slideloom.workflows.config import RunConfig
 from slideloom.wsi import SlideOptions
-from slideloom.wsi.labels import read_labels
+from slideloom.wsi.writing.labels import read_labels
 
 RECORD_FILE = "result.json"
 OBJECTS_FILE = "objects.parquet"

@@ -44,7 +44,7 @@ from slideloom.workflows.result import (
 )
 from slideloom.workflows.store import RegionStore
 from slideloom.wsi import Slide, open_slide
-from slideloom.wsi.labels import create_labels, finish_labels
+from slideloom.wsi.writing.labels import create_labels, finish_labels
 
 _TABLES = ("parquet", "csv")
 _CHUNK_PX = 1024

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from slideloom.errors import SettingsError, SlideNotFoundError
-from slideloom.wsi.dicom_folder import dicom_slides
+from slideloom.wsi.readers.dicom_folder import dicom_slides
+from slideloom.wsi.readers.ome_zarr.layout import holds_image
 from slideloom.wsi.source import Source, parse_source, slide_name
-from slideloom.wsi.zarr_layout import holds_image
 
 SUFFIXES = frozenset(
     {

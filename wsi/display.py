@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from slideloom.errors import SettingsError
 from slideloom.wsi.geometry import Box, Level
-from slideloom.wsi.reader import RGB_CHANNELS, PixelSource, Reader
+from slideloom.wsi.readers.reader import RGB_CHANNELS, PixelSource, Reader
 
 _GREY, _COLOUR = 1, 3
 

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from slideloom.wsi.display import DisplayedPixels
 from slideloom.wsi.options import SlideOptions
-from slideloom.wsi.reader import PixelSource, Reader, is_rgb
+from slideloom.wsi.readers.reader import PixelSource, Reader, is_rgb
 from slideloom.wsi.tolerant import BadTile, TolerantPixels
 
 

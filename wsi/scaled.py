@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slideloom.wsi.geometry import Box, Level
-from slideloom.wsi.reader import PixelSource
+from slideloom.wsi.readers.reader import PixelSource
 from slideloom.wsi.resample import Axis, Weights, axis_weights, resample
 
 _NOISE = 1e-7

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from slideloom.errors import MissingMppError, RegionError
 from slideloom.wsi.geometry import Box, Level, Mpp, Point, Size
-from slideloom.wsi.opening import check_name, open_reader
 from slideloom.wsi.options import BadTilePolicy, SlideOptions
 from slideloom.wsi.pixels import SlidePixels
+from slideloom.wsi.readers.opening import check_name, open_reader
 from slideloom.wsi.scaled import read_level, read_scaled
 from slideloom.wsi.source import Source, file_name, parse_source, slide_name
 from slideloom.wsi.tiles import read_boxes

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slideloom.wsi.geometry import Box, Level
-from slideloom.wsi.reader import PixelSource
+from slideloom.wsi.readers.reader import PixelSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

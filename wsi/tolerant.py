@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from slideloom.errors import SlideFormatError
 from slideloom.wsi.geometry import Box, Level
-from slideloom.wsi.reader import PixelSource
+from slideloom.wsi.readers.reader import PixelSource
 from slideloom.wsi.tiles import tiles_of
 
 

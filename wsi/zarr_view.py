@@ -23,7 +23,7 @@ from zarr.storage import MemoryStore
 from slideloom.errors import SettingsError
 from slideloom.wsi.geometry import Box, Level, Size
 from slideloom.wsi.lazy import LazySlide, chunk_of_tiles
-from slideloom.wsi.reader import RGB_CHANNELS
+from slideloom.wsi.readers.reader import RGB_CHANNELS
 from slideloom.wsi.slide import Slide
 
 _CHUNK_PX = 512

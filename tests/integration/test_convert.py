@@ -15,7 +15,7 @@ from slideloom.testing.slides import halve, write_slide
 from slideloom.workflows.cli import run_command
 from slideloom.workflows.convert import ConvertOptions, convert_slide
 from slideloom.wsi import Box, Mpp, Size, Slide, open_slide
-from slideloom.wsi.pyramid import pyramid_tiles
+from slideloom.wsi.writing.pyramid import pyramid_tiles
 from tests.makers.array_slide import array_slide
 from tests.makers.pyramid_truth import noise, pyramid_truth
 

@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from slideloom.errors import SlideFormatError
-from slideloom.wsi import opening
 from slideloom.wsi.fingerprint import hash_files
 from slideloom.wsi.geometry import Box, Level, Mpp, Point, Size
-from slideloom.wsi.reader import RGB_CHANNELS, NotServedError
+from slideloom.wsi.readers import opening
+from slideloom.wsi.readers.reader import RGB_CHANNELS, NotServedError
 from slideloom.wsi.slide import Slide, open_slide
 from slideloom.wsi.source import Source
 from slideloom.wsi.tiles import tiles_of

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from slideloom.errors import SlideFormatError
 from slideloom.wsi.geometry import Box, Level, Mpp, Point, Size
-from slideloom.wsi.reader import RGB_CHANNELS, level_downsample
+from slideloom.wsi.readers.reader import RGB_CHANNELS, level_downsample
 
 
 @dataclass

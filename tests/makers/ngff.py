@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
 from slideloom.wsi.geometry import Box
-from slideloom.wsi.zarr_reader import ZarrReader
+from slideloom.wsi.readers.ome_zarr.reader import ZarrReader
 
 FORMATS = {"0.4": 2, "0.5": 3}
 """The zarr format of each version of OME-NGFF."""

@@ -1,5 +1,6 @@
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import zarr
 from slideloom.errors import SettingsError, SlideNotFoundError
 from slideloom.workflows.slides import find_slides
 from slideloom.wsi.geometry import Size
-from slideloom.wsi.labels import LabelImage, create_labels
+from slideloom.wsi.writing.labels import LabelImage, create_labels
 
 
 def store(path: Path) -> Path:
@@ -18,7 +19,8 @@ def store(path: Path) -> Path:
     axes = [{"name": name, "type": "channel" if name == "c" else "space"} for name in "cyx"]
     scale = [{"type": "scale", "scale": [1, 0.5, 0.5]}]
     datasets = [{"path": "0", "coordinateTransformations": scale}]
-    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+    ome: Any = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+    group.attrs["ome"] = ome
     return path
 
 
@@ -41,7 +43,11 @@ def test_a_folder_gives_its_slides_and_no_labels(folder: Path) -> None:
 
 
 def test_names_globs_and_urls(folder: Path) -> None:
-    asked = [folder / "b" / "picture.png", str(folder / "*.tif"), "s3://bucket/a/six.ome.zarr"]
+    asked: list[str | Path] = [
+        folder / "b" / "picture.png",
+        str(folder / "*.tif"),
+        "s3://bucket/a/six.ome.zarr",
+    ]
     assert find_slides([*asked, folder / "three.tif"]) == [
         folder / "b" / "picture.png",
         folder / "three.tif",

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from slideloom.errors import SettingsError
 from slideloom.wsi import Box, Display, ValueRange
 from slideloom.wsi.display import DisplayedPixels
-from slideloom.wsi.reader import RGB_CHANNELS
+from slideloom.wsi.readers.reader import RGB_CHANNELS
 from tests.makers.arrays import ArrayReader
 
 STAINS = ("DAPI", "FITC", "TRITC", "Cy5")

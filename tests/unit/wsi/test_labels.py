@@ -12,7 +12,7 @@ from ome_zarr_models.v05.labels import Labels
 
 from slideloom.errors import OutputError, SettingsError
 from slideloom.wsi import Size
-from slideloom.wsi.labels import (
+from slideloom.wsi.writing.labels import (
     LabelClass,
     LabelImage,
     create_labels,

@@ -99,8 +99,18 @@ def test_a_reader_by_name(write_tiff: WriteTiff) -> None:
 def test_a_tiff_that_no_reader_serves_says_why(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((99, 99), np.complex64), tile=(32, 32))
-    with pytest.raises(SlideFormatError, match=r"tiff: .*complex64.*OpenSlide knows no form"):
+    with pytest.raises(SlideFormatError, match=r"'a\.tif' is not a slide .*\(tiff: .*64 bits per"):
         open_slide(path)
+
+
+def test_a_stack_is_not_read_as_its_first_plane(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    stack = np.zeros((5, 99, 99), np.uint8)
+    tifffile.imwrite(path, stack, tile=(32, 32), metadata={"axes": "ZYX"})
+    with pytest.raises(SlideFormatError, match=r"holds 5 focal planes.*: save the plane"):
+        open_slide(path)
+    with open_slide(path, reader="openslide") as slide:
+        assert slide.size.shape == (99, 99)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])

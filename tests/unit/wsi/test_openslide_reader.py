@@ -8,8 +8,8 @@ from PIL import Image
 
 from slideloom.errors import SlideFormatError
 from slideloom.wsi import Box, Mpp, Size, open_slide
-from slideloom.wsi.openslide_reader import OpenSlideReader
-from slideloom.wsi.reader import NotServedError
+from slideloom.wsi.readers.openslide_reader import OpenSlideReader
+from slideloom.wsi.readers.reader import NotServedError
 
 WriteTiff = Callable[..., Path]
 

@@ -7,7 +7,7 @@ import pytest
 from slideloom.errors import SettingsError
 from slideloom.testing import slides
 from slideloom.wsi import Size
-from slideloom.wsi.pyramid import (
+from slideloom.wsi.writing.pyramid import (
     _halve_real,
     _halve_whole,
     check_dtype,

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from slideloom.wsi import scaled
 from slideloom.wsi.geometry import Box, Size
-from slideloom.wsi.reader import level_downsample
+from slideloom.wsi.readers.reader import level_downsample
 from slideloom.wsi.scaled import best_level, read_level, read_scaled
 from tests.makers.arrays import ArrayReader
 

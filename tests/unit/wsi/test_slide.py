@@ -289,7 +289,7 @@ def test_as_dask_on_a_cluster_of_processes(path: Path, picture: Picture) -> None
         Client(cluster) as client,
     ):
         lazy = slide.as_dask(chunk_px=64)
-        inverted = client.compute(lazy.map_blocks(np.invert, dtype=np.uint8)).result()
+        inverted = client.compute(da.map_blocks(np.invert, lazy, dtype=np.uint8)).result()
         assert np.array_equal(inverted, np.invert(picture))
         mean = client.compute(lazy.rechunk((50, 70, 3)).mean(axis=(0, 1))).result()
         assert np.allclose(mean, picture.mean(axis=(0, 1)))

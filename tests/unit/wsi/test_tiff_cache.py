@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from slideloom.wsi import Box
-from slideloom.wsi.tiff_cache import TileCache, TileKey
-from slideloom.wsi.tiff_reader import TiffReader
+from slideloom.wsi.readers.tiff.cache import TileCache, TileKey
+from slideloom.wsi.readers.tiff.reader import TiffReader
 
 WriteTiff = Callable[..., Path]
 Picture = NDArray[np.uint8]

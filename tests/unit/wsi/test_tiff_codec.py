@@ -9,8 +9,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from slideloom.wsi import Box, Mpp, open_slide
-from slideloom.wsi.tiff_jpeg2000 import read_header, ycc_to_rgb
-from slideloom.wsi.tiff_reader import TiffReader
+from slideloom.wsi.readers.tiff.jpeg2000 import read_header, ycc_to_rgb
+from slideloom.wsi.readers.tiff.reader import TiffReader
 from tests.makers.tiff import subsampled_jpeg2000
 
 WriteTiff = Callable[..., Path]

@@ -7,8 +7,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from slideloom.wsi import Box, open_slide
-from slideloom.wsi.reader import RGB_CHANNELS, NotServedError
-from slideloom.wsi.tiff_reader import TiffReader
+from slideloom.wsi.readers.reader import RGB_CHANNELS, NotServedError
+from slideloom.wsi.readers.tiff.reader import TiffReader
 
 Picture = NDArray[np.uint8]
 WHOLE = Box(x0=0, y0=0, x1=300, y1=200)

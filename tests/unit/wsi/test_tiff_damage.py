@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from slideloom.errors import SlideFormatError
 from slideloom.wsi import Box
-from slideloom.wsi.reader import NotServedError
-from slideloom.wsi.tiff_reader import TiffReader
+from slideloom.wsi.readers.reader import NotServedError
+from slideloom.wsi.readers.tiff.reader import TiffReader
 from tests.makers.tiff import Place, write_sparse
 
 WriteTiff = Callable[..., Path]
@@ -126,7 +126,7 @@ def test_a_cut_file_is_damage(write_pyramid: WriteTiff, share: float) -> None:
 
 def test_what_is_no_file_is_left_to_others(tmp_path: Path) -> None:
     for source in (tmp_path, "https://example.org/slide.tif"):
-        with pytest.raises(NotServedError, match="it is no file on this machine"):
+        with pytest.raises(NotServedError, match="it is a folder or a URL"):
             TiffReader(source)
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from slideloom.wsi import Box
 from slideloom.wsi.geometry import Mpp
-from slideloom.wsi.reader import RGB_CHANNELS, NotServedError
-from slideloom.wsi.tiff_reader import TiffReader
+from slideloom.wsi.readers.reader import RGB_CHANNELS, NotServedError
+from slideloom.wsi.readers.tiff.reader import TiffReader
 
 Picture = NDArray[np.uint8]
 Pixels = NDArray[Any]

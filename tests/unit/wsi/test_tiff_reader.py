@@ -8,8 +8,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from slideloom.wsi import Box, Mpp, Slide, open_slide
-from slideloom.wsi.reader import NotServedError
-from slideloom.wsi.tiff_reader import TiffReader
+from slideloom.wsi.readers.reader import NotServedError
+from slideloom.wsi.readers.tiff.reader import TiffReader
 
 WriteTiff = Callable[..., Path]
 Picture = NDArray[np.uint8]

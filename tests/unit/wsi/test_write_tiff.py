@@ -11,9 +11,10 @@ from openslide import OpenSlide
 from slideloom.errors import SettingsError, SlideFormatError
 from slideloom.testing.render import render_scene
 from slideloom.testing.scene import make_scene
-from slideloom.wsi import Box, Mpp, Size, open_slide, write_tiff
-from slideloom.wsi.pyramid import pyramid_tiles
-from slideloom.wsi.write_tiff import COMPRESSIONS, TiffCompression, write_ome_tiff
+from slideloom.wsi import Box, Mpp, Size, open_slide
+from slideloom.wsi.writing import ome_tiff
+from slideloom.wsi.writing.ome_tiff import COMPRESSIONS, TiffCompression, write_ome_tiff
+from slideloom.wsi.writing.pyramid import pyramid_tiles
 from tests.makers.array_slide import array_slide
 from tests.makers.pyramid_truth import noise, pyramid_truth
 
@@ -158,7 +159,7 @@ def ome_pixels(path: Path) -> ElementTree.Element:
 
 
 def test_large_files_are_big_tiffs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_tiff, "_BIG_BYTES", 20 * 30 * 3 * 4 // 3)
+    monkeypatch.setattr(ome_tiff, "_BIG_BYTES", 20 * 30 * 3 * 4 // 3)
     with tifffile.TiffFile(convert(tmp_path, noise((20, 30, 3)))) as tiff:
         assert tiff.is_bigtiff
     with tifffile.TiffFile(convert(tmp_path, noise((20, 29, 3)))) as tiff:

@@ -12,8 +12,8 @@ from ome_zarr_models.v05.image import Image as ImageV05
 from slideloom.errors import SettingsError, SlideFormatError
 from slideloom.wsi import Mpp, Size, open_slide
 from slideloom.wsi.geometry import Box
-from slideloom.wsi.pyramid import pyramid_tiles
-from slideloom.wsi.write_zarr import OmeVersion, write_ome_zarr
+from slideloom.wsi.writing.ome_zarr import OmeVersion, write_ome_zarr
+from slideloom.wsi.writing.pyramid import pyramid_tiles
 from tests.makers.array_slide import array_slide
 from tests.makers.pyramid_truth import noise, pyramid_truth
 

@@ -10,10 +10,10 @@ from zarr.storage import LocalStore
 
 from slideloom.errors import SlideAccessError, SlideFormatError
 from slideloom.wsi.geometry import Box, Size
-from slideloom.wsi.reader import NotServedError
+from slideloom.wsi.readers.ome_zarr.layout import holds_image
+from slideloom.wsi.readers.ome_zarr.reader import ZarrReader
+from slideloom.wsi.readers.reader import NotServedError
 from slideloom.wsi.tolerant import BadTile, TolerantPixels
-from slideloom.wsi.zarr_layout import holds_image
-from slideloom.wsi.zarr_reader import ZarrReader
 from tests.makers.ngff import (
     CODEC_NAMES,
     CODECS,

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from slideloom.errors import SlideFormatError
 from slideloom.wsi.geometry import Box, Mpp, Size
-from slideloom.wsi.labels import LabelImage, create_labels
-from slideloom.wsi.ngff import UM_PER_UNIT
-from slideloom.wsi.opening import open_reader
-from slideloom.wsi.reader import RGB_CHANNELS, WHITE, NotServedError
-from slideloom.wsi.zarr_layout import holds_image
-from slideloom.wsi.zarr_reader import ZarrReader
+from slideloom.wsi.readers.ome_zarr.layout import holds_image
+from slideloom.wsi.readers.ome_zarr.ngff import UM_PER_UNIT
+from slideloom.wsi.readers.ome_zarr.reader import ZarrReader
+from slideloom.wsi.readers.opening import open_reader
+from slideloom.wsi.readers.reader import RGB_CHANNELS, WHITE, NotServedError
+from slideloom.wsi.writing.labels import LabelImage, create_labels
 from tests.makers.ngff import (
     CODEC_NAMES,
     CODECS,

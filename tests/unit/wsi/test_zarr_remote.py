@@ -21,11 +21,11 @@ from zarr.codecs import ZstdCodec
 
 from slideloom.errors import SlideAccessError, SlideFormatError, SlideNotFoundError
 from slideloom.wsi.geometry import Box
-from slideloom.wsi.opening import open_reader
-from slideloom.wsi.reader import NotServedError
+from slideloom.wsi.readers.ome_zarr.reader import ZarrReader
+from slideloom.wsi.readers.opening import open_reader
+from slideloom.wsi.readers.reader import NotServedError
 from slideloom.wsi.slide import open_slide
 from slideloom.wsi.source import parse_source
-from slideloom.wsi.zarr_reader import ZarrReader
 from tests.makers.ngff import Ngff, pyramid, read_corner, write_ngff
 
 LEVELS = pyramid(levels=2)

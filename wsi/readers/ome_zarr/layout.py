@@ -20,9 +20,9 @@ from zarr.storage import StorePath
 
 from slideloom.errors import SlideFormatError, SlideNotFoundError
 from slideloom.wsi.geometry import Level, Mpp, Size
-from slideloom.wsi.ngff import damaged, parse_image
-from slideloom.wsi.reader import NotServedError, level_downsample
-from slideloom.wsi.zarr_store import ZarrFiles, open_files
+from slideloom.wsi.readers.ome_zarr.ngff import damaged, parse_image
+from slideloom.wsi.readers.ome_zarr.store import ZarrFiles, open_files
+from slideloom.wsi.readers.reader import NotServedError, level_downsample
 
 _CHUNK_BYTES = 2**31
 _LONGEST_SIDE = 2**31

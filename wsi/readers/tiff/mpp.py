@@ -8,7 +8,7 @@ import re
 import tifffile
 
 from slideloom.wsi.geometry import Mpp
-from slideloom.wsi.tiff_ome import ome_pixels
+from slideloom.wsi.readers.tiff.ome import ome_pixels
 
 _COARSEST_UM = 50.0
 """Resolution tags at or above this are those of a screen or a printer (300 dpi is 85 um)."""

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from slideloom.errors import SlideFormatError
 from slideloom.wsi.fingerprint import hash_files
 from slideloom.wsi.geometry import Box, Point
-from slideloom.wsi.openslide_reader import OpenSlideReader
-from slideloom.wsi.reader import NotServedError
+from slideloom.wsi.readers.openslide_reader import OpenSlideReader
+from slideloom.wsi.readers.reader import BAD_TILE_ADVICE, NotServedError
+from slideloom.wsi.readers.tiff.cache import CACHE_BYTES, TileCache, TileKey
+from slideloom.wsi.readers.tiff.codec import DECODE_ERRORS
+from slideloom.wsi.readers.tiff.layout import TiffLevel, read_layout
+from slideloom.wsi.readers.tiff.planes import TiffPlane
 from slideloom.wsi.source import Source
-from slideloom.wsi.tiff_cache import CACHE_BYTES, TileCache, TileKey
-from slideloom.wsi.tiff_codec import DECODE_ERRORS
-from slideloom.wsi.tiff_layout import TiffLevel, read_layout
-from slideloom.wsi.tiff_planes import TiffPlane
 from slideloom.wsi.tiles import StoredTile, tiles_of
 
 _SLACK_BYTES = 2**20
@@ -55,7 +55,7 @@ class TiffReader:
             SlideFormatError: It is, and it is damaged.
         """
         if isinstance(source, str) or not source.is_file():
-            msg = "it is no file on this machine"
+            msg = "it is a folder or a URL"
             raise NotServedError(msg)
         layout = read_layout(source)
         self._path = path = source
@@ -181,7 +181,7 @@ class TiffReader:
         level = next(i for i, item in enumerate(self._levels) if item is source)
         return SlideFormatError(
             f"slide '{self._path.name}' is damaged at level {level}, tile row {tile.row}, "
-            f"col {tile.col} ({found}): copy or download it again"
+            f"col {tile.col} ({found}): {BAD_TILE_ADVICE}"
         )
 
 

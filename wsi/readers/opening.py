@@ -12,12 +12,12 @@ from slideloom.errors import (
     SlideFormatError,
     SlideNotFoundError,
 )
-from slideloom.wsi.openslide_reader import OpenSlideReader
-from slideloom.wsi.picture_reader import PictureReader
-from slideloom.wsi.reader import NotServedError, Reader
+from slideloom.wsi.readers.ome_zarr.reader import ZarrReader
+from slideloom.wsi.readers.openslide_reader import OpenSlideReader
+from slideloom.wsi.readers.picture_reader import PictureReader
+from slideloom.wsi.readers.reader import NotServedError, NowhereServedError, Reader
+from slideloom.wsi.readers.tiff.reader import TiffReader
 from slideloom.wsi.source import Source, file_name
-from slideloom.wsi.tiff_reader import TiffReader
-from slideloom.wsi.zarr_reader import ZarrReader
 
 READERS: dict[str, Callable[[Source], Reader]] = {
     "tiff": TiffReader,
@@ -46,6 +46,8 @@ def open_reader(source: Source, name: str | None) -> Reader:
             return READERS[key](source)
         except NotServedError as error:
             reasons.append(f"{key}: {error}")
+            if isinstance(error, NowhereServedError):
+                break
         except SlideAccessError:
             raise
         except PermissionError as error:

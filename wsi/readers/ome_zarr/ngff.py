@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from slideloom.errors import SlideFormatError
 from slideloom.wsi.geometry import Mpp
-from slideloom.wsi.reader import RGB_CHANNELS
+from slideloom.wsi.readers.reader import RGB_CHANNELS
 
 _ROLES = "tczyx"
 _TYPES = {"time": "t", "channel": "c"}

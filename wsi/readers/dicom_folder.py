@@ -16,7 +16,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 
 from slideloom.errors import SlideFormatError
-from slideloom.wsi.reader import NotServedError
+from slideloom.wsi.readers.reader import NotServedError
 
 _MAGIC_AT, _MAGIC = 128, b"DICM"
 _ENDING = ".dcm"
@@ -28,6 +28,7 @@ _LEVEL = "VOLUME"
 _NONSENSE = (
     InvalidDicomError,
     UserWarning,
+    NotImplementedError,
     ValueError,
     LookupError,
     TypeError,

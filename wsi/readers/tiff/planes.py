@@ -11,9 +11,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from slideloom.wsi.geometry import Size
-from slideloom.wsi.reader import NotServedError
-from slideloom.wsi.tiff_codec import DecodeTile, SegmentShape, is_uncompressed, tile_decoder
-from slideloom.wsi.tiff_damage import check_inside, damaged
+from slideloom.wsi.readers.reader import NotServedError, NowhereServedError
+from slideloom.wsi.readers.tiff.codec import DecodeTile, SegmentShape, is_uncompressed, tile_decoder
+from slideloom.wsi.readers.tiff.damage import check_inside, damaged
 
 MAX_TILE_BYTES = 2**29
 """A tile that is larger when decoded is taken for damage, or for a file that cannot be served."""
@@ -65,7 +65,7 @@ def planes_of(
     """
     if page.imagedepth != 1 or page.tiledepth > 1:
         msg = "it is a TIFF of volumes, not of planes: save each plane as its own file"
-        raise NotServedError(msg)
+        raise NowhereServedError(msg)
     joint = page.planarconfig == _CONTIGUOUS
     shape = SegmentShape(
         rows=page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength),
@@ -73,9 +73,9 @@ def planes_of(
         samples=page.samplesperpixel if joint else 1,
         dtype=dtype,
     )
-    table = _read_table(path, page, shape)
+    table = _read_table(path, page, shape=shape)
     if not page.is_tiled and is_uncompressed(page) and table.is_gapless:
-        shape, table = _cut_anew(page, shape, table, behind=behind)
+        shape, table = _cut_anew(page, shape, table=table, behind=behind)
         table.check_inside(path)
     elif behind:
         raise damaged(path, "lists fewer pages than channels")
@@ -117,7 +117,7 @@ class _TileTable:
         check_inside(path, int(ends.flat[tile]), what=f"tile row {row}, col {col} ends")
 
 
-def _read_table(path: Path, page: tifffile.TiffPage, shape: SegmentShape) -> _TileTable:
+def _read_table(path: Path, page: tifffile.TiffPage, *, shape: SegmentShape) -> _TileTable:
     across, down = -(-page.imagewidth // shape.width), -(-page.imagelength // shape.rows)
     planes = 1 if page.planarconfig == _CONTIGUOUS else page.samplesperpixel
     offsets = np.array(page.dataoffsets, dtype=np.int64)
@@ -135,7 +135,7 @@ def _read_table(path: Path, page: tifffile.TiffPage, shape: SegmentShape) -> _Ti
 
 
 def _cut_anew(
-    page: tifffile.TiffPage, shape: SegmentShape, table: _TileTable, *, behind: int
+    page: tifffile.TiffPage, shape: SegmentShape, *, table: _TileTable, behind: int
 ) -> tuple[SegmentShape, _TileTable]:
     """Rows that lie behind each other can be read in pieces of any number of rows."""
     row_bytes = shape.width * shape.samples * shape.dtype.itemsize

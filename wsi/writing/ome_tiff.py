@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from slideloom.errors import SettingsError
 from slideloom.wsi.geometry import Size
-from slideloom.wsi.pyramid import BAND_PX, check_dtype, pyramid_bands, pyramid_sizes
-from slideloom.wsi.reader import RGB_CHANNELS
+from slideloom.wsi.readers.reader import RGB_CHANNELS
 from slideloom.wsi.slide import Slide
-from slideloom.wsi.write_zarr import create_levels, write_band
+from slideloom.wsi.writing.ome_zarr import create_levels, write_band
+from slideloom.wsi.writing.pyramid import BAND_PX, check_dtype, pyramid_bands, pyramid_sizes
 
 COMPRESSIONS = {
     "deflate": "zlib",

@@ -21,7 +21,7 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore, ZipStore
 
 from slideloom.errors import SlideAccessError, SlideFormatError
-from slideloom.wsi.reader import NotServedError
+from slideloom.wsi.readers.reader import NotServedError
 from slideloom.wsi.source import Source, file_name
 
 _SCHEMES = ("s3", "https", "http")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import tifffile
 
 from slideloom.wsi.geometry import Size
-from slideloom.wsi.reader import NotServedError
-from slideloom.wsi.tiff_ome import read_ome, refuse_stack
+from slideloom.wsi.readers.reader import NowhereServedError
+from slideloom.wsi.readers.tiff.ome import read_ome, refuse_stack
 
 _SIDE_TOLERANCE = 0.02
 """By how much a level's two ratios to level 0 may differ: small levels are rounded to a pixel."""
@@ -45,7 +45,7 @@ def find_pyramid(tif: tifffile.TiffFile, *, vendor: str | None) -> TiffPyramid:
         vendor: OpenSlide's word for the format.
 
     Raises:
-        NotServedError: It has planes that are no channels.
+        NowhereServedError: It has planes that are no channels.
         ValueError: What it says of its planes makes no sense.
     """
     ome = read_ome(tif)
@@ -56,7 +56,7 @@ def find_pyramid(tif: tifffile.TiffFile, *, vendor: str | None) -> TiffPyramid:
         return _of_imagej(tif)
     if tif.is_stk or tif.is_lsm:
         msg = "it is a microscope's stack (STK or LSM), which is not served: save it as OME-TIFF"
-        raise NotServedError(msg)
+        raise NowhereServedError(msg)
     planes = _same_pages(tif)
     if tif.is_qpi and len(planes) > 1:
         return _of_qptiff(tif, planes)
@@ -66,7 +66,7 @@ def find_pyramid(tif: tifffile.TiffFile, *, vendor: str | None) -> TiffPyramid:
                 f"it is a TIFF of {len(planes)} grey pages of one size, and does not say that "
                 "they are channels: save it as OME-TIFF"
             )
-            raise NotServedError(msg)
+            raise NowhereServedError(msg)
         return TiffPyramid(levels=(tuple(planes),))
     first = planes[0]
     rest = _pages(tif)[1:]

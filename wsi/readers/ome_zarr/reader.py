@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from slideloom.errors import SlideAccessError, SlideFormatError
 from slideloom.wsi.geometry import Box, Point
-from slideloom.wsi.reader import BAD_TILE_ADVICE, RGB_CHANNELS, WHITE
+from slideloom.wsi.readers.ome_zarr.layout import read_layout
+from slideloom.wsi.readers.ome_zarr.store import open_files
+from slideloom.wsi.readers.reader import BAD_TILE_ADVICE, RGB_CHANNELS, WHITE
 from slideloom.wsi.source import Source
-from slideloom.wsi.zarr_layout import read_layout
-from slideloom.wsi.zarr_store import open_files
 
 _HEAD_BYTES = 2**20
 _DECODE_ERRORS = (

@@ -26,6 +26,10 @@ class NotServedError(SlideFormatError):
     """The file is nothing that this reader reads; another one may read it."""
 
 
+class NowhereServedError(NotServedError):
+    """The reader knows the file's kind, and that no other reader would read it rightly."""
+
+
 class PixelSource(Protocol):
     """A pyramid of pixels, which reading at any scale is built on."""
 

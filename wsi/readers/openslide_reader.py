@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from slideloom.errors import SlideFormatError
-from slideloom.wsi.dicom_folder import one_slide_of, series_of
 from slideloom.wsi.fingerprint import hash_files
 from slideloom.wsi.geometry import Box, Level, Mpp, Point, Size
-from slideloom.wsi.reader import (
+from slideloom.wsi.readers.dicom_folder import one_slide_of, series_of
+from slideloom.wsi.readers.reader import (
     BAD_TILE_ADVICE,
     RGB_CHANNELS,
     WHITE,
@@ -23,8 +23,8 @@ from slideloom.wsi.reader import (
     Rgb,
     level_downsample,
 )
+from slideloom.wsi.readers.tiff.mpp import plausible_mpp
 from slideloom.wsi.source import Source
-from slideloom.wsi.tiff_mpp import plausible_mpp
 
 _UNKNOWN = "OpenSlide knows no format for it"
 _MIRAX = ".mrxs"

@@ -10,8 +10,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from slideloom.wsi.reader import RGB_CHANNELS, NotServedError
-from slideloom.wsi.tiff_codec import CMYK, GREY, GREY_INVERTED, PALETTE, RGB, YCC
+from slideloom.wsi.readers.reader import RGB_CHANNELS, NotServedError, NowhereServedError
+from slideloom.wsi.readers.tiff.codec import CMYK, GREY, GREY_INVERTED, PALETTE, RGB, YCC
 
 ShowSamples = Callable[[NDArray[Any]], NDArray[Any]]
 """Samples `(y, x, s)` of a tile to channels `(y, x, c)`."""
@@ -76,7 +76,7 @@ def sample_type(page: tifffile.TiffPage) -> np.dtype[Any]:
     """The type of a sample, in this machine's byte order.
 
     Raises:
-        NotServedError: It is none of 8-bit and 16-bit unsigned integers and 32-bit floats.
+        NowhereServedError: It is none of 8-bit and 16-bit unsigned integers and 32-bit floats.
     """
     dtype = page.dtype
     if dtype is None or dtype.name not in _DTYPES or page.bitspersample != dtype.itemsize * 8:
@@ -84,7 +84,7 @@ def sample_type(page: tifffile.TiffPage) -> np.dtype[Any]:
             f"it is a TIFF of {page.bitspersample} bits per sample (sample format "
             f"{page.sampleformat}), not of uint8, uint16 or float32: convert it"
         )
-        raise NotServedError(msg)
+        raise NowhereServedError(msg)
     return dtype.newbyteorder("=")
 
 

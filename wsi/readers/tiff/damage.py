@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from slideloom.errors import SlideFormatError
-from slideloom.wsi.reader import NotServedError
+from slideloom.wsi.readers.reader import NotServedError
 
 _ENDS = "a directory ends"
 _CLASSIC, _BIG = 42, 43
@@ -61,10 +61,10 @@ def check_chain(path: Path) -> None:
                 raise damaged(path, f"has a circle of directories at byte {place}")
             seen.add(place)
             file.seek(place)
-            entries = _read_number(path, file, head.entries)
+            entries = _read_number(path, file, layout=head.entries)
             check_inside(path, file.tell() + entries * head.entry_bytes, what=_ENDS)
             file.seek(entries * head.entry_bytes, os.SEEK_CUR)
-            place = _read_number(path, file, head.place)
+            place = _read_number(path, file, layout=head.place)
 
 
 def _read_head(file: BinaryIO) -> _Head:
@@ -81,7 +81,7 @@ def _read_head(file: BinaryIO) -> _Head:
     raise NotServedError(msg)
 
 
-def _read_number(path: Path, file: BinaryIO, layout: str) -> int:
+def _read_number(path: Path, file: BinaryIO, *, layout: str) -> int:
     size = struct.calcsize(layout)
     check_inside(path, file.tell() + size, what=_ENDS)
     number: int = struct.unpack(layout, file.read(size))[0]

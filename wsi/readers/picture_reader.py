@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from slideloom.errors import SlideFormatError
 from slideloom.wsi.fingerprint import hash_files
 from slideloom.wsi.geometry import Box, Level, Mpp, Point, Size
-from slideloom.wsi.reader import RGB_CHANNELS, WHITE, NotServedError
+from slideloom.wsi.readers.reader import RGB_CHANNELS, WHITE, NotServedError
 from slideloom.wsi.source import Source
 
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")

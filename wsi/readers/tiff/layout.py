@@ -12,18 +12,18 @@ import tifffile
 
 from slideloom.errors import SlideFormatError
 from slideloom.wsi.geometry import Level, Mpp
-from slideloom.wsi.reader import NotServedError, level_downsample
-from slideloom.wsi.tiff_codec import GREY, PALETTE
-from slideloom.wsi.tiff_colour import (
+from slideloom.wsi.readers.reader import NotServedError, NowhereServedError, level_downsample
+from slideloom.wsi.readers.tiff.codec import GREY, PALETTE
+from slideloom.wsi.readers.tiff.colour import (
     TiffColour,
     channels_of,
     colour_of,
     sample_type,
 )
-from slideloom.wsi.tiff_damage import NONSENSE, check_chain, check_start, damaged
-from slideloom.wsi.tiff_mpp import read_mpp
-from slideloom.wsi.tiff_pages import TiffPyramid, find_pyramid, page_size
-from slideloom.wsi.tiff_planes import TiffPlane, planes_of
+from slideloom.wsi.readers.tiff.damage import NONSENSE, check_chain, check_start, damaged
+from slideloom.wsi.readers.tiff.mpp import read_mpp
+from slideloom.wsi.readers.tiff.pages import TiffPyramid, find_pyramid, page_size
+from slideloom.wsi.readers.tiff.planes import TiffPlane, planes_of
 
 _PLAIN_VENDORS = {"aperio", "generic-tiff", None}
 """Formats of OpenSlide whose tiles simply abut; None is a TIFF that OpenSlide does not know."""
@@ -103,7 +103,7 @@ def _layout(path: Path, tif: tifffile.TiffFile) -> TiffLayout:
     dtype = sample_type(first)
     return TiffLayout(
         levels=tuple(
-            _level(path, pyramid, index, dtype=dtype, aperio=vendor == "aperio")
+            _level(path, pyramid, index=index, dtype=dtype, aperio=vendor == "aperio")
             for index in range(len(pyramid.levels))
         ),
         dtype=dtype,
@@ -114,7 +114,7 @@ def _layout(path: Path, tif: tifffile.TiffFile) -> TiffLayout:
 
 
 def _level(
-    path: Path, pyramid: TiffPyramid, index: int, *, dtype: np.dtype[Any], aperio: bool
+    path: Path, pyramid: TiffPyramid, *, index: int, dtype: np.dtype[Any], aperio: bool
 ) -> TiffLevel:
     pages = pyramid.levels[index]
     groups = [
@@ -123,10 +123,10 @@ def _level(
     size = page_size(pages[0])
     if any(page_size(page) != size or page.dtype != pages[0].dtype for page in pages):
         msg = "its channels differ in size or type, which is not served: save each as its own file"
-        raise NotServedError(msg)
+        raise NowhereServedError(msg)
     if any(group.tile != groups[0].tile for group in groups):
         msg = "its channels are cut into tiles of different sizes: save them as one OME-TIFF"
-        raise NotServedError(msg)
+        raise NowhereServedError(msg)
     downsample = level_downsample(page_size(pyramid.levels[0][0]), size)
     return TiffLevel(
         level=Level(size=size, downsample=downsample, tile=groups[0].tile),
@@ -149,5 +149,5 @@ def _colour(pyramid: TiffPyramid, dtype: np.dtype[Any]) -> TiffColour:
             "it is a TIFF of several pages, each of which is no channel but a picture of its own: "
             "save the one to look at as its own file"
         )
-        raise NotServedError(msg)
+        raise NowhereServedError(msg)
     return channels_of(planes, names=pyramid.names)

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from slideloom.wsi.geometry import Mpp, Size
-from slideloom.wsi.pyramid import BAND_PX, Band, check_dtype, pyramid_bands, pyramid_sizes
-from slideloom.wsi.reader import RGB_CHANNELS
+from slideloom.wsi.readers.reader import RGB_CHANNELS
 from slideloom.wsi.slide import Slide
+from slideloom.wsi.writing.pyramid import BAND_PX, Band, check_dtype, pyramid_bands, pyramid_sizes
 
 OmeVersion = Literal["0.5", "0.4"]
 

@@ -1,0 +1,1 @@
+"""The readers of slide files, one for each family of formats, and the choice among them."""

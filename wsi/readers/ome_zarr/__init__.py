@@ -1,0 +1,1 @@
+"""The reader of OME-Zarr: folders, zips and URLs."""

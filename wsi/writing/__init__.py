@@ -1,0 +1,1 @@
+"""Pyramids on disk: label images, OME-Zarr and OME-TIFF."""
