@@ -1,6 +1,6 @@
 """Open damaged copies of a slide in a process of its own: `python -m tests.makers.fuzzing`.
 
-    python -m tests.makers.fuzzing SLIDE SCRATCH CASES
+    python -m tests.makers.fuzzing SLIDE SCRATCH CASES [SEED]
 
 Each case damages one file of the slide and reads what is left. It may succeed or end in a
 `SlideloomError`; anything else ends the process with a code that is not 0.
@@ -16,11 +16,15 @@ import sys
 import warnings
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from slideloom import SlideloomError, open_slide
 from slideloom.wsi import Box
+from slideloom.wsi.display import Display, ValueRange
+from slideloom.wsi.options import BadTilePolicy
+from slideloom.wsi.readers.reader import RGB_CHANNELS
 from tests.makers.corruption import Edit, edits
 
 MEMORY_BYTES = 6 * 2**30
@@ -29,11 +33,22 @@ SECONDS = 60
 """A case that takes longer hangs."""
 _SOUND_PX = 10**8
 """Damage may enlarge a slide that lacks most tiles; its thumbnail would only take time."""
+_METADATA = {".json", ".zattrs", ".zgroup", ".zarray", ".ini", "Index.dat"}
+"""Endings and names of small files that say what the large ones hold."""
 
 
-def look_at(path: Path, *, blank: bool) -> None:
+def display_of(path: Path) -> Display | None:
+    """What to show of a slide that has to be told so: its first channel."""
+    with open_slide(path) as slide:
+        if slide.channels == RGB_CHANNELS and slide.dtype == np.uint8:
+            return None
+    return Display(channels=(0,), ranges=(ValueRange(low=0, high=65535),))
+
+
+def look_at(path: Path, *, blank: bool, display: Display | None) -> None:
     """Read a bit of all that a slide has."""
-    with open_slide(path, on_bad_tile="blank" if blank else "error") as slide:
+    policy: BadTilePolicy = "blank" if blank else "error"
+    with open_slide(path, on_bad_tile=policy, display=display) as slide:
         for number, level in enumerate(slide.levels):
             last = Box.of_size(level.size).intersect(
                 Box(
@@ -65,6 +80,10 @@ def damaged_copy(slide: Path, folder: Path, *, which: float, changes: list[Edit]
         if companion.is_dir():
             shutil.copytree(companion, folder / companion.name)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
+    described = [path for path in files if path.suffix in _METADATA or path.name in _METADATA]
+    # Where few of the files say what the others hold, half of the damage is done to them.
+    if described and which < 0.5:
+        files, which = described, 2 * which
     victim = files[int(which * len(files))]
     data = bytearray(victim.read_bytes())
     for change in changes:
@@ -73,16 +92,18 @@ def damaged_copy(slide: Path, folder: Path, *, which: float, changes: list[Edit]
     return copy
 
 
-def main(slide: Path, scratch: Path, cases: int) -> None:
+def main(slide: Path, scratch: Path, cases: int, *, start: int) -> None:
     """Read a slide and `cases` damaged copies of it; print how many copies could be read."""
-    look_at(slide, blank=False)
+    display = display_of(slide)
+    look_at(slide, blank=False, display=display)
     ends = {"read": 0, "refused": 0}
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     warnings.simplefilter("ignore")
 
+    @seed(start)
     @settings(
         max_examples=cases,
-        derandomize=True,
+        phases=[Phase.generate],
         database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),
@@ -94,7 +115,7 @@ def main(slide: Path, scratch: Path, cases: int) -> None:
         (scratch.parent / "case.txt").write_text(repr((which, changes, blank)))
         faulthandler.dump_traceback_later(SECONDS, exit=True)
         try:
-            look_at(copy, blank=blank)
+            look_at(copy, blank=blank, display=display)
             ends["read"] += 1
         except SlideloomError:
             ends["refused"] += 1
@@ -106,4 +127,5 @@ def main(slide: Path, scratch: Path, cases: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    given_seed = int(sys.argv[4]) if len(sys.argv) > 4 else 0
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), start=given_seed)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 
 from slideloom.errors import SlideFormatError
@@ -27,6 +27,7 @@ _LEVEL = "VOLUME"
 
 _NONSENSE = (
     InvalidDicomError,
+    BytesLengthException,
     UserWarning,
     NotImplementedError,
     ValueError,

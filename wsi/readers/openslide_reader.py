@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import Lock
 
@@ -61,7 +61,8 @@ class OpenSlideReader:
             raise NotServedError(_UNKNOWN) from error
         except openslide.OpenSlideError as error:
             raise SlideFormatError(_why_not(path, error)) from error
-        self.properties: Mapping[str, str] = dict(self._slide.properties)
+        stated = self._slide.properties
+        self.properties: Mapping[str, str] = {name: stated[name] for name in _usable(stated)}
         self.levels = _levels(self._slide)
         self.mpp = _mpp(self.properties)
         self.bounds_offset = Point(
@@ -73,7 +74,7 @@ class OpenSlideReader:
     @property
     def associated_images(self) -> tuple[str, ...]:
         """Names, sorted."""
-        return tuple(sorted(self._slide.associated_images))
+        return tuple(sorted(_usable(self._slide.associated_images)))
 
     def read(self, box: Box, level: int) -> NDArray[np.uint8]:
         """`(y, x, 3)` of a box inside the level, on the background colour where it is clear."""
@@ -132,6 +133,11 @@ class OpenSlideReader:
         share = alpha.astype(np.float32) / 255
         mixed = rgba[..., :3] * share + np.array(self.background, dtype=np.float32) * (1 - share)
         return np.rint(mixed).astype(np.uint8)
+
+
+def _usable(names: Iterable[str]) -> list[str]:
+    """The names that OpenSlide finds again: it replaces what is no UTF-8 on their way here."""
+    return [name for name in names if "\N{REPLACEMENT CHARACTER}" not in name]
 
 
 def _files_of(path: Path) -> list[Path]:

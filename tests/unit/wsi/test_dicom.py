@@ -210,6 +210,16 @@ def test_a_grey_dicom_is_told_as_what_it_may_be(tmp_path: Path) -> None:
         open_slide(path)
 
 
+def test_a_header_whose_first_element_is_too_short_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "S1"
+    write_dicom_slide(folder, smooth_picture(300, 200))
+    for path in folder.iterdir():
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b"\2\0\0\0UL\4\0", b"\2\0\0\0UL\2\0", 1))
+    with pytest.raises(SlideFormatError, match="holds 5 DICOM files of 5 slides"):
+        open_slide(folder)
+
+
 def test_annotations_beside_a_slide_are_no_slide(tmp_path: Path) -> None:
     path = write_dicom_slide(tmp_path, PICTURE)[0]
     header = pydicom.dcmread(path, stop_before_pixels=True)

@@ -10,6 +10,8 @@ from slideloom.errors import SlideFormatError
 from slideloom.wsi import Box, Mpp, Size, open_slide
 from slideloom.wsi.readers.openslide_reader import OpenSlideReader
 from slideloom.wsi.readers.reader import NotServedError
+from tests.makers.mirax import write_mirax
+from tests.makers.pictures import smooth_picture
 
 WriteTiff = Callable[..., Path]
 
@@ -74,6 +76,15 @@ def test_the_resolution_of_a_screen_is_no_mpp(write_tiff: WriteTiff) -> None:
     assert OpenSlideReader(screen).mpp is None
     scanner = write_tiff(resolution=(40_000, 40_000), resolutionunit=3)
     assert OpenSlideReader(scanner).mpp == Mpp(x=0.25, y=0.25)
+
+
+def test_names_that_are_no_utf8_are_left_out(tmp_path: Path) -> None:
+    path = write_mirax(tmp_path / "S1.mrxs", smooth_picture(70, 60))
+    words = tmp_path / "S1" / "Slidedat.ini"
+    words.write_bytes(words.read_bytes().replace(b"OBJECTIVE_MAG", b"OBJECTIVE\xff"))
+    properties = OpenSlideReader(path).properties
+    assert properties["openslide.vendor"] == "mirax"
+    assert not [name for name in properties if "OBJECTIVE" in name]
 
 
 def test_what_openslide_does_not_know(tmp_path: Path) -> None:
