@@ -18,6 +18,7 @@ from slideloom.wsi.geometry import Box, Level, Mpp, Point, Size
 from slideloom.wsi.options import BadTilePolicy, SlideOptions
 from slideloom.wsi.pixels import SlidePixels
 from slideloom.wsi.readers.opening import check_name, open_reader
+from slideloom.wsi.readers.reader import closed_error
 from slideloom.wsi.scaled import read_level, read_scaled
 from slideloom.wsi.source import Source, file_name, parse_source, slide_name
 from slideloom.wsi.tiles import read_boxes
@@ -335,8 +336,7 @@ class Slide:
     def _pixels(self) -> SlidePixels:
         with self._lock:
             if self._closed:
-                msg = f"slide '{file_name(self.path)}' is closed: open it again to read it"
-                raise RegionError(msg)
+                raise closed_error(self.path)
             if self._opened is None:
                 reader = open_reader(self.path, self.options.reader)
                 self._opened = SlidePixels(reader, self.options)

@@ -21,6 +21,7 @@ from slideloom.wsi.readers.reader import (
     WHITE,
     NotServedError,
     Rgb,
+    closed_error,
     level_downsample,
 )
 from slideloom.wsi.readers.tiff.mpp import plausible_mpp
@@ -55,15 +56,18 @@ class OpenSlideReader:
         self._path = path
         self._reopening = Lock()
         try:
-            self._slide = openslide.OpenSlide(path)
+            slide = openslide.OpenSlide(path)
         except openslide.OpenSlideUnsupportedFormatError as error:
             _check_mirax(path)
             raise NotServedError(_UNKNOWN) from error
         except openslide.OpenSlideError as error:
             raise SlideFormatError(_why_not(path, error)) from error
-        stated = self._slide.properties
+        self._slide: openslide.OpenSlide | None = slide
+        self._downsamples = slide.level_downsamples
+        stated = slide.properties
         self.properties: Mapping[str, str] = {name: stated[name] for name in _usable(stated)}
-        self.levels = _levels(self._slide)
+        self.associated_images = tuple(sorted(_usable(slide.associated_images)))
+        self.levels = _levels(slide)
         self.mpp = _mpp(self.properties)
         self.bounds_offset = Point(
             x=int(self.properties.get(openslide.PROPERTY_NAME_BOUNDS_X, 0)),
@@ -71,18 +75,13 @@ class OpenSlideReader:
         )
         self.background = _background(self.properties)
 
-    @property
-    def associated_images(self) -> tuple[str, ...]:
-        """Names, sorted."""
-        return tuple(sorted(_usable(self._slide.associated_images)))
-
     def read(self, box: Box, level: int) -> NDArray[np.uint8]:
         """`(y, x, 3)` of a box inside the level, on the background colour where it is clear."""
-        downsample = self._slide.level_downsamples[level]
+        downsample = self._downsamples[level]
         corner = (round(box.x0 * downsample), round(box.y0 * downsample))
         size = (box.width, box.height)
         try:
-            image = self._slide.read_region(corner, level, size)
+            image = self._open_slide.read_region(corner, level, size)
         except openslide.OpenSlideError:
             # One bad tile makes OpenSlide refuse all later reads of a handle, those of other
             # threads too. So a fresh handle judges, and takes the old one's place.
@@ -93,6 +92,8 @@ class OpenSlideReader:
     def _read_anew(
         self, corner: tuple[int, int], level: int, *, size: tuple[int, int]
     ) -> Image.Image:
+        if self._slide is None:
+            raise closed_error(self._path)
         try:
             self._slide = openslide.OpenSlide(self._path)
             return openslide.OpenSlide(self._path).read_region(corner, level, size)
@@ -106,7 +107,7 @@ class OpenSlideReader:
     def read_associated(self, name: str) -> NDArray[np.uint8]:
         """`(y, x, 3)` of the associated image `name`."""
         try:
-            return self._opaque(self._slide.associated_images[name])
+            return self._opaque(self._open_slide.associated_images[name])
         except openslide.OpenSlideError as error:
             msg = (
                 f"slide '{self._path.name}' has an image {name!r} that cannot be read ({error}): "
@@ -122,8 +123,19 @@ class OpenSlideReader:
         )
 
     def close(self) -> None:
-        """Close the slide."""
-        self._slide.close()
+        """Close the slide; reads under way in other threads end with it still open.
+
+        OpenSlide's own close would end the process under them; it closes what nobody holds.
+        """
+        with self._reopening:
+            self._slide = None
+
+    @property
+    def _open_slide(self) -> openslide.OpenSlide:
+        slide = self._slide
+        if slide is None:
+            raise closed_error(self._path)
+        return slide
 
     def _opaque(self, image: Image.Image) -> NDArray[np.uint8]:
         rgba = np.asarray(image)

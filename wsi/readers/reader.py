@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from slideloom.errors import SlideFormatError
+from slideloom.errors import RegionError, SlideFormatError
 from slideloom.wsi.geometry import Box, Level, Mpp, Point, Size
+from slideloom.wsi.source import Source, file_name
 
 Rgb = tuple[int, int, int]
 WHITE: Rgb = (255, 255, 255)
@@ -101,6 +102,11 @@ class Reader(PixelSource, Protocol):
     def close(self) -> None:
         """Give back the file; a second call does nothing."""
         ...
+
+
+def closed_error(source: Source) -> RegionError:
+    """What reading a closed slide raises."""
+    return RegionError(f"slide '{file_name(source)}' is closed: open it again to read it")
 
 
 def is_rgb(reader: Reader) -> bool:

@@ -18,7 +18,7 @@ from slideloom.errors import SlideAccessError, SlideFormatError
 from slideloom.wsi.geometry import Box, Point
 from slideloom.wsi.readers.ome_zarr.layout import read_layout
 from slideloom.wsi.readers.ome_zarr.store import open_files
-from slideloom.wsi.readers.reader import BAD_TILE_ADVICE, RGB_CHANNELS, WHITE
+from slideloom.wsi.readers.reader import BAD_TILE_ADVICE, RGB_CHANNELS, WHITE, closed_error
 from slideloom.wsi.source import Source
 
 _HEAD_BYTES = 2**20
@@ -86,6 +86,8 @@ class ZarrReader:
             msg = f"slide '{self._files.title}' may not be read ({error}): ask for permission"
             raise SlideAccessError(msg) from error
         except _DECODE_ERRORS as error:
+            if not self._closer.alive:
+                raise closed_error(self._files.title) from error
             raise self._damaged(box, level, error=error) from error
         kept = [axis for axis in axes if axis in part]
         if "c" not in kept:

@@ -11,6 +11,7 @@ import os
 import weakref
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from slideloom.errors import SlideFormatError
 from slideloom.wsi.fingerprint import hash_files
 from slideloom.wsi.geometry import Box, Point
 from slideloom.wsi.readers.openslide_reader import OpenSlideReader
-from slideloom.wsi.readers.reader import BAD_TILE_ADVICE, NotServedError
+from slideloom.wsi.readers.reader import BAD_TILE_ADVICE, NotServedError, closed_error
 from slideloom.wsi.readers.tiff.cache import CACHE_BYTES, TileCache, TileKey
 from slideloom.wsi.readers.tiff.codec import DECODE_ERRORS
 from slideloom.wsi.readers.tiff.layout import TiffLevel, read_layout
@@ -68,8 +69,7 @@ class TiffReader:
         self.channels = layout.colour.channels
         self.dtype = layout.dtype
         self.background = layout.colour.background
-        self._file = os.open(path, os.O_RDONLY)
-        self._closer = weakref.finalize(self, os.close, self._file)
+        self._file: _OpenFile | None = _OpenFile(path)
 
     @property
     def properties(self) -> Mapping[str, str]:
@@ -107,8 +107,8 @@ class TiffReader:
         return hash_files([self._path])
 
     def close(self) -> None:
-        """Close the file."""
-        self._closer()
+        """Close the file; reads under way in other threads end with it still open."""
+        self._file = None
         self._cache.clear()
         companion = vars(self).get("_openslide")
         if companion is not None:
@@ -169,7 +169,10 @@ class TiffReader:
         whole = rows * width * plane.samples * self.dtype.itemsize
         if count > 2 * whole + _SLACK_BYTES:
             raise self._damaged(source, tile, found=f"{count} bytes for {whole} bytes of pixels")
-        data = os.pread(self._file, count, int(plane.offsets[index]))
+        file = self._file
+        if file is None:
+            raise closed_error(self._path)
+        data = os.pread(file.descriptor, count, int(plane.offsets[index]))
         if len(data) != count:
             raise self._damaged(source, tile, found=f"{len(data)} of {count} bytes")
         try:
@@ -183,6 +186,17 @@ class TiffReader:
             f"slide '{self._path.name}' is damaged at level {level}, tile row {tile.row}, "
             f"col {tile.col} ({found}): {BAD_TILE_ADVICE}"
         )
+
+
+class _OpenFile:
+    """A descriptor that is closed when nobody holds it any more.
+
+    Closed under a read, its number could by then be that of another file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self.descriptor)
 
 
 def _is_own(stored: NDArray[Any], pixels: NDArray[Any]) -> bool:
