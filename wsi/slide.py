@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from math import ceil
@@ -74,7 +75,8 @@ class Slide:
     but for `read_raw`, which gives the stored channels.
 
     A slide is a context manager, serves reads from several threads at once, and pickles as
-    its path and options: a copy in another process opens the file at its first use.
+    its path and options: a copy in another process opens the file at its first use, and so does
+    a slide in a forked process.
     """
 
     def __init__(self, path: Source, options: SlideOptions | None = None) -> None:
@@ -84,7 +86,9 @@ class Slide:
         check_name(self.options.reader)
         self._lock = Lock()
         self._opened: SlidePixels | None = None
+        self._inherited: SlidePixels | None = None
         self._closed = False
+        self._process = os.getpid()
 
     def __enter__(self) -> Slide:
         return self
@@ -313,6 +317,7 @@ class Slide:
 
     def close(self) -> None:
         """Give back the file; reads after this raise `RegionError`."""
+        self._part_from_parent()
         with self._lock:
             self._closed = True
             if self._opened is not None:
@@ -334,6 +339,7 @@ class Slide:
 
     @property
     def _pixels(self) -> SlidePixels:
+        self._part_from_parent()
         with self._lock:
             if self._closed:
                 raise closed_error(self.path)
@@ -341,6 +347,12 @@ class Slide:
                 reader = open_reader(self.path, self.options.reader)
                 self._opened = SlidePixels(reader, self.options)
             return self._opened
+
+    def _part_from_parent(self) -> None:
+        """After a fork, leave the file to the parent: its place and its locks are shared."""
+        if self._process != os.getpid():
+            self._process, self._lock = os.getpid(), Lock()
+            self._inherited, self._opened = self._opened, None
 
     def _scale(self, mpp: float) -> float:
         if not mpp > 0:

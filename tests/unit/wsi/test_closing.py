@@ -1,4 +1,4 @@
-"""A slide that is closed while another thread reads it."""
+"""A slide that is closed while another thread reads it, or whose process forks."""
 
 import os
 from collections.abc import Callable
@@ -11,6 +11,9 @@ import pytest
 
 from slideloom.errors import RegionError
 from slideloom.wsi import Box, open_slide
+from slideloom.wsi.readers.opening import READERS
+from slideloom.wsi.readers.tiff.reader import TiffReader
+from slideloom.wsi.source import Source
 
 WriteTiff = Callable[..., Path]
 BOX = Box(x0=10, y0=10, x1=250, y1=150)
@@ -58,3 +61,25 @@ def test_openslide_is_not_closed_under_a_read(
     assert np.array_equal(slide.read(BOX), expected)
     with pytest.raises(RegionError, match="is closed"):
         slide.read(BOX)
+
+
+def test_a_forked_process_opens_the_file_for_itself(
+    write_tiff: WriteTiff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, opened = write_tiff(), []
+
+    def open_and_count(source: Source) -> TiffReader:
+        opened.append(TiffReader(source))
+        return opened[-1]
+
+    monkeypatch.setitem(READERS, "tiff", open_and_count)
+    slide = open_slide(path)
+    expected = slide.read(BOX)
+    # Forking for real is not for a process that runs threads, as this one does.
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert np.array_equal(slide.read(BOX), expected)
+    assert len(opened) == 2
+    slide.close()
+    assert np.array_equal(opened[0].read(BOX, 0), expected)
+    with pytest.raises(RegionError, match="is closed"):
+        opened[1].read(BOX, 0)
