@@ -29,6 +29,8 @@ from slideloom.wsi.source import Source
 
 _UNKNOWN = "OpenSlide knows no format for it"
 _MIRAX = ".mrxs"
+_MOST_ASSOCIATED_PX = 2**28
+"""A label or an overview that states more pixels is damaged."""
 
 
 class OpenSlideReader:
@@ -106,14 +108,19 @@ class OpenSlideReader:
 
     def read_associated(self, name: str) -> NDArray[np.uint8]:
         """`(y, x, 3)` of the associated image `name`."""
+        if self._slide is None:
+            raise closed_error(self._path)
+        width, height = (
+            int(self.properties.get(f"openslide.associated.{name}.{side}", 0))
+            for side in ("width", "height")
+        )
+        if width * height > _MOST_ASSOCIATED_PX:
+            raise self._bad_associated(name, f"it states {width} x {height} pixels")
         try:
-            return self._opaque(self._open_slide.associated_images[name])
+            # A handle of its own: one that a damaged image or tile was met with refuses all reads.
+            return self._opaque(openslide.OpenSlide(self._path).associated_images[name])
         except openslide.OpenSlideError as error:
-            msg = (
-                f"slide '{self._path.name}' has an image {name!r} that cannot be read ({error}): "
-                "copy or download it again"
-            )
-            raise SlideFormatError(msg) from error
+            raise self._bad_associated(name, str(error)) from error
 
     def fingerprint(self) -> str:
         """Of the file, of a MIRAX slide's folder, and of all files of a DICOM series."""
@@ -136,6 +143,12 @@ class OpenSlideReader:
         if slide is None:
             raise closed_error(self._path)
         return slide
+
+    def _bad_associated(self, name: str, found: str) -> SlideFormatError:
+        return SlideFormatError(
+            f"slide '{self._path.name}' has an image {name!r} that cannot be read ({found}): "
+            "copy or download it again"
+        )
 
     def _opaque(self, image: Image.Image) -> NDArray[np.uint8]:
         rgba = np.asarray(image)

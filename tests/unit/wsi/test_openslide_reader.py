@@ -1,9 +1,11 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openslide
 import pytest
+import tifffile
 from PIL import Image
 
 from slideloom.errors import SlideFormatError
@@ -85,6 +87,28 @@ def test_names_that_are_no_utf8_are_left_out(tmp_path: Path) -> None:
     properties = OpenSlideReader(path).properties
     assert properties["openslide.vendor"] == "mirax"
     assert not [name for name in properties if "OBJECTIVE" in name]
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "found"),
+    [("ImageWidth", 2**30, "states 1073741824 x 30"), ("StripByteCounts", 7, "TIFF")],
+)
+def test_a_damaged_image_beside_the_pixels_holds_up_nothing_else(
+    tmp_path: Path, tag: str, value: int, found: str
+) -> None:
+    path = tmp_path / "S1.svs"
+    with tifffile.TiffWriter(path) as tif:
+        style: dict[str, Any] = {"photometric": "rgb", "metadata": None}
+        tif.write(smooth_picture(128, 128), tile=(64, 64), description="Aperio Image", **style)
+        tif.write(smooth_picture(40, 30), compression="lzw", **style)
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        page = tif.pages[1]
+        assert isinstance(page, tifffile.TiffPage)
+        page.tags[tag].overwrite(value)
+    reader = OpenSlideReader(path)
+    with pytest.raises(SlideFormatError, match=f"'thumbnail' that cannot be read .*{found}"):
+        reader.read_associated("thumbnail")
+    assert reader.read(Box(x0=0, y0=0, x1=9, y1=9), 0).shape == (9, 9, 3)
 
 
 def test_what_openslide_does_not_know(tmp_path: Path) -> None:
