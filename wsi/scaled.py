@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,11 +51,18 @@ def read_scaled(source: PixelSource, box: Box, *, scale: float) -> NDArray[np.ui
         return read_level(source, box, level=level)
     view = _View(source=source, level=level, step=step)
     pixels = _background(source, box)
-    band_rows = max(1, int(_BAND_PX / (max(box.width, 1) * max(step, 1.0) ** 2)))
-    for y0 in range(box.y0, box.y1, band_rows):
-        band = Box(x0=box.x0, y0=y0, x1=box.x1, y1=min(y0 + band_rows, box.y1))
-        view.read_into(pixels[band.slices_in(box)], band)
+    for part in _parts(box, most_px=int(_BAND_PX / max(step, 1.0) ** 2)):
+        view.read_into(pixels[part.slices_in(box)], part)
     return pixels
+
+
+def _parts(box: Box, *, most_px: int) -> Iterator[Box]:
+    """Bands of `box` of some `most_px` pixels, or pieces of rows where one row has more."""
+    cols = max(1, min(box.width, most_px))
+    rows = max(1, most_px // cols) if cols == box.width else 1
+    for y0 in range(box.y0, box.y1, rows):
+        for x0 in range(box.x0, box.x1, cols):
+            yield Box(x0=x0, y0=y0, x1=x0 + cols, y1=y0 + rows).intersect(box)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

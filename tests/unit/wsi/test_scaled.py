@@ -86,6 +86,17 @@ def test_bands_bound_memory_and_change_no_pixel(
     assert max(call.width * call.height for call, _ in reader.calls) < 1000
 
 
+def test_a_row_too_long_for_memory_is_read_in_pieces(
+    reader: ArrayReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = Box(x0=-1, y0=0, x1=13, y1=10)
+    whole = read_scaled(reader, box, scale=10.0)
+    reader.calls.clear()
+    monkeypatch.setattr(scaled, "_BAND_PX", 200)
+    assert np.array_equal(read_scaled(reader, box, scale=10.0), whole)
+    assert max(read.width * read.height for read, _ in reader.calls) <= 200
+
+
 @pytest.mark.parametrize(
     ("size", "expected"),
     [((500, 300), 2.0), ((501, 301), 2.0), ((250, 150), 4.0), ((1, 1), 801.0), ((300, 200), 3.17)],
