@@ -20,6 +20,8 @@ SUFFIXES = frozenset(
 """Endings that are taken from folders. Pictures (PNG, JPEG) are taken by name or glob only: folders
 of slides hold many that are none."""
 _ZARR, _ZARR_ZIP, _DICOM = ".zarr", ".zarr.zip", ".dcm"
+_HIDDEN = "."
+"""Such names are those of unfinished work, and of what macOS puts beside files."""
 
 
 def find_slides(paths: Sequence[str | Path]) -> list[Source]:
@@ -59,16 +61,25 @@ def _slides_at(path: Path) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> Iterator[Path]:
-    """The slides below `folder`, folder by folder; not what lies inside an OME-Zarr."""
-    for parent, folders, files in os.walk(folder):
-        stores = sorted(name for name in folders if name.lower().endswith(_ZARR))
-        folders[:] = sorted(set(folders) - set(stores))
-        here = [Path(parent, name) for name in sorted(files)]
+    """The slides below `folder`, folder by folder; not what is hidden or inside an OME-Zarr.
+
+    Links to folders are followed, into each folder once.
+    """
+    seen = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        if (place := Path(parent).resolve()) in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        shown = sorted(name for name in folders if name[0] != _HIDDEN)
+        stores = [Path(parent, name) for name in shown if name.lower().endswith(_ZARR)]
+        folders[:] = [name for name in shown if not name.lower().endswith(_ZARR)]
+        here = [Path(parent, name) for name in sorted(files) if name[0] != _HIDDEN]
         slides = [path for path in here if path.suffix.lower() in SUFFIXES - {_DICOM}]
         slides += [path for path in here if path.name.lower().endswith(_ZARR_ZIP)]
         series = dicom_slides(path for path in here if path.suffix.lower() == _DICOM)
         slides += [slide.finest for slide in series]
-        slides += [path for name in stores if holds_image(path := Path(parent, name))]
+        slides += [path for path in stores if holds_image(path)]
         yield from sorted(slides)
 
 

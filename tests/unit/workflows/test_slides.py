@@ -42,6 +42,20 @@ def test_a_folder_gives_its_slides_and_no_labels(folder: Path) -> None:
     assert found == ["four.ome.zarr", "three.tif", "b/five.zarr.zip", "b/one.svs", "b/two.NDPI"]
 
 
+def test_linked_folders_count_once_and_hidden_names_do_not(folder: Path, tmp_path: Path) -> None:
+    for name in ("._three.tif", ".Trashes/old.svs", ".five.ome.zarr.part/new.tif"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    store(folder / ".six.ome.zarr")
+    before = find_slides([folder])
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "seven.svs").write_bytes(b"x")
+    (folder / "linked").symlink_to(tmp_path / "archive")
+    (folder / "round").symlink_to(folder)
+    assert all(not part.startswith(".") for path in before for part in Path(path).parts)
+    assert find_slides([folder]) == [*before, folder / "linked" / "seven.svs"]
+
+
 def test_names_globs_and_urls(folder: Path) -> None:
     asked: list[str | Path] = [
         folder / "b" / "picture.png",
