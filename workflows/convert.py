@@ -161,12 +161,21 @@ def _check_target(out: Path, slide: Slide, *, overwrite: bool) -> None:
     if isinstance(slide.path, Path) and slide.path.resolve() == out.resolve():
         msg = f"'{out}' is the slide itself: choose another output"
         raise SettingsError(msg)
+    if isinstance(slide.path, Path) and _is_nested(slide.path, out):
+        msg = f"'{out}' and the slide '{slide.path}' lie in one another: choose another output"
+        raise SettingsError(msg)
     if not out.parent.is_dir():
         msg = f"there is no folder '{out.parent}' to write to: make it, or choose another output"
         raise OutputError(msg)
     if out.exists() and not overwrite:
         msg = f"'{out}' exists already: choose another output, or pass --overwrite to replace it"
         raise OutputError(msg)
+
+
+def _is_nested(slide: Path, out: Path) -> bool:
+    """Whether writing would add to an OME-Zarr that is read, or replace what holds the slide."""
+    inner, outer = slide.resolve(), out.resolve()
+    return outer in inner.parents or (inner in outer.parents and slide.suffix.lower() == ".zarr")
 
 
 @contextmanager

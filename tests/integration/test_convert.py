@@ -266,3 +266,20 @@ def test_real_slides_keep_their_pixels(
             finest = whole(copy)
             np.testing.assert_array_equal(finest, whole(slide))
             np.testing.assert_array_equal(whole(copy, 1), halve(finest))
+
+
+def test_a_conversion_never_writes_into_its_source_nor_over_its_folder(
+    source: Path, out: Path
+) -> None:
+    store = out / "a.ome.zarr"
+    with open_slide(source) as slide:
+        convert_slide(slide, store)
+    inner = store / "0" / "b.ome.tif"
+    with open_slide(store) as slide, pytest.raises(SettingsError, match="in one another"):
+        convert_slide(slide, inner)
+    with open_slide(source) as slide:
+        convert_slide(slide, inner)
+    replace = ConvertOptions(overwrite=True)
+    with open_slide(inner) as slide, pytest.raises(SettingsError, match="in one another"):
+        convert_slide(slide, store, options=replace)
+    assert inner.is_file()
