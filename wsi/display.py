@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ class ValueRange:
     high: float
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
+        if not -inf < self.low < self.high < inf:
             msg = f"a display range goes from a lower to a higher value, got {self.low}:{self.high}"
             raise SettingsError(msg)
 

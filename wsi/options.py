@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from slideloom.errors import SettingsError
@@ -29,8 +30,8 @@ class SlideOptions:
     on_bad_tile: BadTilePolicy = "error"
 
     def __post_init__(self) -> None:
-        if self.mpp is not None and not self.mpp > 0:
-            msg = f"mpp must be above 0, got {self.mpp}: give micrometres per level-0 pixel"
+        if self.mpp is not None and not 0 < self.mpp < inf:
+            msg = f"mpp must be above 0 and finite, got {self.mpp}: give micrometres per level-0 pixel"
             raise SettingsError(msg)
         if self.on_bad_tile not in ("error", "blank"):
             msg = f"a bad tile is an 'error' or 'blank', got {self.on_bad_tile!r}"

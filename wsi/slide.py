@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -355,8 +355,8 @@ class Slide:
             self._inherited, self._opened = self._opened, None
 
     def _scale(self, mpp: float) -> float:
-        if not mpp > 0:
-            msg = f"mpp must be above 0, got {mpp}"
+        if not 0 < mpp < inf:
+            msg = f"mpp must be above 0 and finite, got {mpp}"
             raise RegionError(msg)
         return mpp / self.require_mpp()
 

@@ -81,6 +81,7 @@ def test_8_bit_channels_are_shown_as_they_are() -> None:
         ("uint16", (0,), ((0, 9), (0, 9)), "2 display ranges were given for 1 channels"),
         ("uint8", (0, 1), None, "one channel or three can be shown, got 2"),
         ("uint8", (0,), ((9, 9),), "from a lower to a higher value, got 9:9"),
+        ("uint8", (0,), ((0, float("inf")),), "from a lower to a higher value, got 0:inf"),
     ],
 )
 def test_what_cannot_be_shown(

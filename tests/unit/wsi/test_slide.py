@@ -99,7 +99,7 @@ def test_a_level_that_is_not_there(path: Path, level: int) -> None:
             slide.as_dask(level=level)
 
 
-@pytest.mark.parametrize("mpp", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("mpp", [0.0, -1.0, float("nan"), float("inf")])
 def test_an_mpp_that_makes_no_sense(path: Path, mpp: float) -> None:
     with open_slide(path) as slide, pytest.raises(RegionError, match="above 0"):
         slide.size_at_mpp(mpp)
