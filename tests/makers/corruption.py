@@ -123,7 +123,7 @@ def _name(data: bytearray, place: float, value: int) -> None:
 def _tiff_field(data: bytearray, place: float, value: int) -> None:
     """A field of an entry of a TIFF's directories."""
     order = "<" if data[:2] == b"II" else ">"
-    is_big = data[2:4] in (b"+\0", b"\0+")
+    is_big = bytes(data[2:4]) in (b"+\0", b"\0+")
     entries = _tiff_entries(data, order, is_big=is_big)
     if entries:
         field = value % 4
@@ -138,7 +138,7 @@ def _tiff_field(data: bytearray, place: float, value: int) -> None:
 
 def _tiff_entries(data: bytearray, order: str, *, is_big: bool) -> list[int]:
     """The bytes where the entries of the directories start, up to the first damage."""
-    if data[:2] not in (b"II", b"MM"):
+    if bytes(data[:2]) not in (b"II", b"MM"):
         return []
     head, count, place = (8, "Q", "Q") if is_big else (4, "H", "I")
     size = 20 if is_big else 12

@@ -4,16 +4,19 @@
 
 Each case damages one file of the slide and reads what is left. It may succeed or end in a
 `SlideloomError`; anything else ends the process with a code that is not 0.
-A crash, a hang and memory without bound end it too.
+A crash, a hang and memory without bound end it too, as does a word on the terminal.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import os
 import resource
 import shutil
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -92,13 +95,32 @@ def damaged_copy(slide: Path, folder: Path, *, which: float, changes: list[Edit]
     return copy
 
 
+@contextmanager
+def _told_nothing_else(place: Path) -> Iterator[None]:
+    """Fail where a library writes to the terminal, by Python's warnings and logs or past them."""
+    terminal = os.dup(2)
+    with place.open("w+b") as noise:
+        os.dup2(noise.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            noise.seek(0)
+            found = noise.read()
+            if found:
+                raise AssertionError(found[:2000])
+
+
 def main(slide: Path, scratch: Path, cases: int, *, start: int) -> None:
     """Read a slide and `cases` damaged copies of it; print how many copies could be read."""
     display = display_of(slide)
     look_at(slide, blank=False, display=display)
     ends = {"read": 0, "refused": 0}
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("always")
+    terminal = os.dup(2)
 
     @seed(start)
     @settings(
@@ -113,9 +135,10 @@ def main(slide: Path, scratch: Path, cases: int, *, start: int) -> None:
     def read_damaged(which: float, changes: list[Edit], blank: bool) -> None:
         copy = damaged_copy(slide, scratch, which=which, changes=changes)
         (scratch.parent / "case.txt").write_text(repr((which, changes, blank)))
-        faulthandler.dump_traceback_later(SECONDS, exit=True)
+        faulthandler.dump_traceback_later(SECONDS, exit=True, file=terminal)
         try:
-            look_at(copy, blank=blank, display=display)
+            with _told_nothing_else(scratch.parent / "noise.txt"):
+                look_at(copy, blank=blank, display=display)
             ends["read"] += 1
         except SlideloomError:
             ends["refused"] += 1

@@ -14,6 +14,7 @@ from PIL import Image
 from slideloom.errors import SlideFormatError
 from slideloom.wsi.fingerprint import hash_files
 from slideloom.wsi.geometry import Box, Level, Mpp, Point, Size
+from slideloom.wsi.readers.czi_check import check_czi
 from slideloom.wsi.readers.dicom_folder import one_slide_of, series_of
 from slideloom.wsi.readers.reader import (
     BAD_TILE_ADVICE,
@@ -57,6 +58,7 @@ class OpenSlideReader:
         path = one_slide_of(source) if source.is_dir() else source
         self._path = path
         self._reopening = Lock()
+        check_czi(path)
         try:
             slide = openslide.OpenSlide(path)
         except openslide.OpenSlideUnsupportedFormatError as error:

@@ -10,9 +10,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from slideloom.errors import SlideFormatError
-from slideloom.wsi import Box
+from slideloom.wsi import Box, open_slide
 from slideloom.wsi.readers.reader import NotServedError
 from slideloom.wsi.readers.tiff.reader import TiffReader
+from tests.makers.leica import write_leica
+from tests.makers.pictures import smooth_picture
 from tests.makers.tiff import Place, write_sparse
 
 WriteTiff = Callable[..., Path]
@@ -166,3 +168,13 @@ def test_a_slide_of_more_than_2_to_31_pixels(tmp_path: Path, picture: Picture) -
     assert np.array_equal(corner[start:, start:], tile[:32, :32])
     part = reader.read(Box(x0=700 * 64, y0=500 * 64, x1=701 * 64, y1=501 * 64), 0)
     assert np.array_equal(part, tile[::-1])
+
+
+def test_tiles_too_large_for_openslide_are_not_handed_to_it(tmp_path: Path) -> None:
+    path = write_leica(tmp_path / "a.scn", smooth_picture(410, 330))
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        pages = [page for page in tif.pages if isinstance(page, tifffile.TiffPage)]
+        page = next(page for page in pages if page.is_tiled)
+        page.tags["TileLength"].overwrite(2**30)
+    with pytest.raises(SlideFormatError, match=r"tiles of \d+ x 1073741824 pixels"):
+        open_slide(path)

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import tifffile
+
 from slideloom.errors import SlideFormatError
 from slideloom.wsi.readers.reader import NotServedError
 
 _ENDS = "a directory ends"
+_MOST_TILE_PX = 2**27
 _CLASSIC, _BIG = 42, 43
 """Versions of the format; the second has 64-bit offsets."""
 
@@ -65,6 +68,15 @@ def check_chain(path: Path) -> None:
             check_inside(path, file.tell() + entries * head.entry_bytes, what=_ENDS)
             file.seek(entries * head.entry_bytes, os.SEEK_CUR)
             place = _read_number(path, file, layout=head.place)
+
+
+def check_tile_sizes(path: Path, tif: tifffile.TiffFile) -> None:
+    """Refuse tiles so large that OpenSlide, which asks for their memory, would end the process."""
+    for page in tif.pages:
+        if not isinstance(page, tifffile.TiffPage) or not page.is_tiled:
+            continue
+        if page.tilewidth * page.tilelength > _MOST_TILE_PX:
+            raise damaged(path, f"states tiles of {page.tilewidth} x {page.tilelength} pixels")
 
 
 def _read_head(file: BinaryIO) -> _Head:
