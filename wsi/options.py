@@ -31,7 +31,10 @@ class SlideOptions:
 
     def __post_init__(self) -> None:
         if self.mpp is not None and not 0 < self.mpp < inf:
-            msg = f"mpp must be above 0 and finite, got {self.mpp}: give micrometres per level-0 pixel"
+            msg = (
+                f"mpp must be above 0 and finite, got {self.mpp}: "
+                "give micrometres per level-0 pixel"
+            )
             raise SettingsError(msg)
         if self.on_bad_tile not in ("error", "blank"):
             msg = f"a bad tile is an 'error' or 'blank', got {self.on_bad_tile!r}"
