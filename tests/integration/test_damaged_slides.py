@@ -96,7 +96,9 @@ def test_damage_ends_in_pixels_or_in_one_sentence(tmp_path: Path, kind: str) -> 
     sound = tmp_path / "sound"
     sound.mkdir()
     slide = MAKERS[kind](sound)
-    words = ["-m", "tests.makers.fuzzing", str(slide), str(tmp_path / "copy"), str(CASES)]
+    # zarr takes several times longer to open than the others.
+    cases = CASES // 3 if kind.startswith("zarr") else CASES
+    words = ["-m", "tests.makers.fuzzing", str(slide), str(tmp_path / "copy"), str(cases)]
     done = subprocess.run(
         [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -105,4 +107,4 @@ def test_damage_ends_in_pixels_or_in_one_sentence(tmp_path: Path, kind: str) -> 
     read, refused = map(int, done.stdout.split())
     assert read > 0
     assert refused > 0
-    assert read + refused >= CASES
+    assert read + refused >= cases
