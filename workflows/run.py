@@ -25,7 +25,7 @@ from slideloom.postprocess.stitch import Objects
 from slideloom.postprocess.table import CountedArea, count_objects, roi_members, tabulate_objects
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.export import EXPORTERS, ExportInput, check_formats, write_exports
-from slideloom.workflows.export.atomic import atomic_file, make_folder
+from slideloom.workflows.export.atomic import atomic_file, make_folder, writing_to
 from slideloom.workflows.flows import flow_for
 from slideloom.workflows.overlay import draw_overlay, write_png
 from slideloom.workflows.plan import RunPlan, plan_run
@@ -124,8 +124,9 @@ class _Run:
         store = self._prepare()
         with self._stage("predict", int(self.plan.selected.sum())):
             self._predict(store)
-        with self._stage("merge", len(self.plan.regions)):
-            objects = self._weave(store)
+        labels = self.out / LABELS_FOLDER
+        with self._stage("merge", len(self.plan.regions)), writing_to(labels):
+            objects = self._weave(store, labels)
         with self._stage("export", 4):
             table, counts = self._measure(objects)
             self._export(table, counts)
@@ -177,8 +178,7 @@ class _Run:
             met.update(map(tuple, store.load_array(region.index, BAD_TILES).tolist()))
         return len(met)
 
-    def _weave(self, store: RegionStore) -> Objects:
-        folder = self.out / LABELS_FOLDER
+    def _weave(self, store: RegionStore, folder: Path) -> Objects:
         shutil.rmtree(folder, ignore_errors=True)
         images = self.flow.label_images(self.model.spec)
         arrays: tuple[Any, ...] = create_labels(

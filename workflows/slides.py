@@ -28,7 +28,8 @@ def find_slides(paths: Sequence[str | Path]) -> list[Source]:
     """Slides named one by one, and those in folders.
 
     A folder that is an OME-Zarr is a slide; label images without their slide, such as those of a
-    result, are not. The DICOM files of one series are one slide, named after its finest level.
+    result, are not. The DICOM files of one series are one slide: the folder, where it holds no
+    other series, or else the file of the finest level.
 
     Raises:
         SlideNotFoundError: A path names nothing.
@@ -78,7 +79,11 @@ def _in_folder(folder: Path) -> Iterator[Path]:
         slides = [path for path in here if path.suffix.lower() in SUFFIXES - {_DICOM}]
         slides += [path for path in here if path.name.lower().endswith(_ZARR_ZIP)]
         series = dicom_slides(path for path in here if path.suffix.lower() == _DICOM)
-        slides += [slide.finest for slide in series]
+        if len(series) == 1 and len(series[0].files) > 1:
+            # Its levels are often called alike in every folder; the folder has the case's name.
+            slides.append(Path(parent))
+        else:
+            slides += [slide.finest for slide in series]
         slides += [path for path in stores if holds_image(path)]
         yield from sorted(slides)
 

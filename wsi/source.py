@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 Source = Path | str
 """A `Path`, or a URL as a plain string."""
@@ -16,7 +17,7 @@ def parse_source(text: str | Path) -> Source:
     if isinstance(text, Path):
         return text
     if text.startswith("file://"):
-        return Path(text.removeprefix("file://"))
+        return Path(unquote(urlsplit(text).path))
     return text.rstrip("/") if "://" in text else Path(text)
 
 
@@ -26,9 +27,10 @@ def file_name(source: Source) -> str:
 
 
 def slide_name(source: Source) -> str:
-    """The file's name without its ending: `CASE-1` of `CASE-1.ome.zarr`."""
+    """The name without its ending: `CASE-1` of `CASE-1.ome.zarr`; a DICOM folder has none."""
     name = file_name(source)
     for ending in _ENDINGS:
         if name.lower().endswith(ending) and len(name) > len(ending):
             return name[: -len(ending)]
-    return Path(name).stem
+    is_folder = isinstance(source, Path) and source.is_dir() and source.suffix.lower() != ".zarr"
+    return name if is_folder else Path(name).stem

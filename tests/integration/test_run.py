@@ -1,5 +1,7 @@
 """Runs of one slide: resume, ROIs, tissue, resampling, faults."""
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -269,3 +271,18 @@ def test_a_slide_without_mpp_is_an_error_that_names_the_option(
     with pytest.raises(MissingMppError, match="--mpp"):
         run_slide(path, model, out=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_a_clear_error_wherever_it_is_met(
+    slide_path: Path, model: PerfectTileModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("slideloom.workflows.run.finish_labels", full)
+    with pytest.raises(OutputError, match=r"labels\.ome\.zarr' \(No space left.*disk has room"):
+        run_slide(slide_path, model, out=tmp_path, config=CONFIG)
+    monkeypatch.undo()
+    calls = model.calls.total()
+    run_slide(slide_path, model, out=tmp_path, config=CONFIG)
+    assert model.calls.total() == calls

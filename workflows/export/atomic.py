@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from slideloom.errors import OutputError
+from slideloom.errors import OutputError, SlideloomError
 
-__all__ = ["atomic_file", "make_folder"]
+__all__ = ["atomic_file", "make_folder", "writing_to"]
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         'done'
     """
     part = path.with_name(f".{path.name}.part")
-    try:
+    with writing_to(path):
         try:
             with part.open("wb") as file:
                 yield file
@@ -43,6 +43,15 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         finally:
             part.unlink(missing_ok=True)
         _flush_folder(path.parent)
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Tell what the system refuses inside the block as an `OutputError` about `path`."""
+    try:
+        yield
+    except SlideloomError:
+        raise
     except OSError as error:
         msg = (
             f"cannot write '{path}' ({error.strerror or error}): check that the folder is there, "

@@ -52,6 +52,9 @@ def open_reader(source: Source, name: str | None) -> Reader:
             raise
         except PermissionError as error:
             raise _no_access(source) from error
+    if isinstance(source, Path) and source.is_dir():
+        msg = f"folder '{source}' is no slide ({'; '.join(reasons)}): name a slide in it"
+        raise SlideFormatError(msg)
     msg = (
         f"'{file_name(source)}' is not a slide that slideloom opens ({'; '.join(reasons)}): give a "
         "whole-slide image, for example SVS, NDPI, MRXS, DICOM, OME-Zarr or a tiled TIFF"

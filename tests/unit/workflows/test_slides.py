@@ -79,6 +79,9 @@ def test_the_files_of_one_dicom_series_are_one_slide(data_dir: Path, tmp_path: P
         )
     (tmp_path / "c.dcm").write_bytes(b"no DICOM at all")
     assert find_slides([tmp_path]) == [tmp_path / "a.dcm", tmp_path / "c.dcm"]
+    (tmp_path / "c.dcm").rename(tmp_path / "c.txt")
+    assert find_slides([tmp_path]) == [tmp_path]
+    (tmp_path / "c.txt").rename(tmp_path / "c.dcm")
     assert find_slides([str(tmp_path / "*.dcm")]) == [tmp_path / "a.dcm", tmp_path / "c.dcm"]
 
 

@@ -140,7 +140,7 @@ def test_label_and_overview_alone_are_no_slide(tmp_path: Path) -> None:
 
 def test_a_folder_without_dicom_is_no_slide(tmp_path: Path) -> None:
     (tmp_path / "S1").mkdir()
-    with pytest.raises(SlideFormatError, match=r"'S1'.*folder without DICOM files"):
+    with pytest.raises(SlideFormatError, match=r"S1' is no slide .*folder without DICOM files"):
         open_slide(tmp_path / "S1")
     (tmp_path / "S1" / "notes.dcm").write_text("no DICOM")
     with pytest.raises(SlideFormatError, match=r"'notes\.dcm'.*OpenSlide knows no format"):

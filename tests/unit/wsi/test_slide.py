@@ -15,6 +15,7 @@ from slideloom.wsi import Box, Mpp, Size, Slide, open_slide
 from slideloom.wsi.fingerprint import hash_files
 from slideloom.wsi.lazy import chunk_of_tiles
 from slideloom.wsi.scaled import best_level, read_scaled
+from slideloom.wsi.source import parse_source
 
 WriteTiff = Callable[..., Path]
 Picture = NDArray[np.uint8]
@@ -143,6 +144,15 @@ def test_a_batch_is_its_reads(path: Path) -> None:
             assert np.array_equal(pixels, slide.read(box))
         with pytest.raises(RegionError, match="no level 9"):
             slide.read_batch(boxes, level=9)
+
+
+def test_a_folder_is_called_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "1.2.840").mkdir()
+    assert Slide(tmp_path / "1.2.840").name == "1.2.840"
+
+
+def test_a_file_url_is_a_path() -> None:
+    assert parse_source("file:///a/CASE%201.svs") == Path("/a/CASE 1.svs")
 
 
 @pytest.mark.parametrize(
