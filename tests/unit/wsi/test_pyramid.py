@@ -8,8 +8,6 @@ from slideloom.errors import SettingsError
 from slideloom.testing import slides
 from slideloom.wsi import Size
 from slideloom.wsi.writing.pyramid import (
-    _halve_real,
-    _halve_whole,
     check_dtype,
     halve,
     pyramid_bands,
@@ -34,10 +32,9 @@ TILES = [
 def test_halves_are_means_rounded_half_up(dtype: str, shape: tuple[int, int, int]) -> None:
     pixels = noise(shape, dtype)
     truth = halved(pixels)
-    for function in (halve, _halve_whole.py_func):  # type: ignore[attr-defined]
-        out = np.zeros_like(truth)
-        function(pixels, out)
-        np.testing.assert_array_equal(out, truth)
+    out = np.zeros_like(truth)
+    halve(pixels, out)
+    np.testing.assert_array_equal(out, truth)
 
 
 def test_the_largest_values_do_not_overflow() -> None:
@@ -51,10 +48,9 @@ def test_the_largest_values_do_not_overflow() -> None:
 
 def test_halves_of_floats_are_plain_means() -> None:
     pixels = noise((5, 6, 2), "float32")
-    for function in (halve, _halve_real.py_func):  # type: ignore[attr-defined]
-        out = np.zeros((3, 3, 2), np.float32)
-        function(pixels, out)
-        np.testing.assert_array_equal(out, halved(pixels))
+    out = np.zeros((3, 3, 2), np.float32)
+    halve(pixels, out)
+    np.testing.assert_array_equal(out, halved(pixels))
 
 
 def test_the_rule_is_that_of_the_slides_that_the_demo_makes() -> None:
