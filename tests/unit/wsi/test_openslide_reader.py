@@ -48,9 +48,10 @@ class FakeOpenSlide:
 
 
 @pytest.fixture
-def reader(monkeypatch: pytest.MonkeyPatch) -> OpenSlideReader:
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenSlideReader:
     monkeypatch.setattr(openslide, "OpenSlide", FakeOpenSlide)
-    return OpenSlideReader(Path("S1.mrxs"))
+    (tmp_path / "S1.mrxs").write_bytes(b"what the fake does not look at")
+    return OpenSlideReader(tmp_path / "S1.mrxs")
 
 
 def test_what_the_properties_say(reader: OpenSlideReader) -> None:
