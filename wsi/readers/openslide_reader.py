@@ -25,9 +25,12 @@ from slideloom.wsi.readers.reader import (
     closed_error,
     level_downsample,
 )
+from slideloom.wsi.readers.tiff.damage import check_tile_sizes
 from slideloom.wsi.readers.tiff.mpp import plausible_mpp
 from slideloom.wsi.source import Source
 
+_VENDOR_TIFFS = {"leica", "philips", "trestle", "ventana"}
+"""TIFFs that nobody but OpenSlide reads here."""
 _UNKNOWN = "OpenSlide knows no format for it"
 _MIRAX = ".mrxs"
 _MOST_ASSOCIATED_PX = 2**28
@@ -59,6 +62,8 @@ class OpenSlideReader:
         self._path = path
         self._reopening = Lock()
         check_czi(path)
+        if openslide.OpenSlide.detect_format(path) in _VENDOR_TIFFS:
+            check_tile_sizes(path)
         try:
             slide = openslide.OpenSlide(path)
         except openslide.OpenSlideUnsupportedFormatError as error:

@@ -34,6 +34,10 @@ class FakeOpenSlide:
             "openslide.mpp-y": "0.2501",
         }
 
+    @staticmethod
+    def detect_format(path: Path) -> str:
+        return "mirax"
+
     def read_region(self, corner: tuple[int, int], level: int, size: tuple[int, int]) -> object:
         if corner[0] > 30:
             msg = "Bogus marker"

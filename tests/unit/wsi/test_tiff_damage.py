@@ -176,5 +176,6 @@ def test_tiles_too_large_for_openslide_are_not_handed_to_it(tmp_path: Path) -> N
         pages = [page for page in tif.pages if isinstance(page, tifffile.TiffPage)]
         page = next(page for page in pages if page.is_tiled)
         page.tags["TileLength"].overwrite(2**30)
-    with pytest.raises(SlideFormatError, match=r"tiles of \d+ x 1073741824 pixels"):
-        open_slide(path)
+    for reader in (None, "openslide"):
+        with pytest.raises(SlideFormatError, match=r"tiles of \d+ x 1073741824 pixels"):
+            open_slide(path, reader=reader)

@@ -70,13 +70,21 @@ def check_chain(path: Path) -> None:
             place = _read_number(path, file, layout=head.place)
 
 
-def check_tile_sizes(path: Path, tif: tifffile.TiffFile) -> None:
-    """Refuse tiles so large that OpenSlide, which asks for their memory, would end the process."""
-    for page in tif.pages:
-        if not isinstance(page, tifffile.TiffPage) or not page.is_tiled:
-            continue
-        if page.tilewidth * page.tilelength > _MOST_TILE_PX:
-            raise damaged(path, f"states tiles of {page.tilewidth} x {page.tilelength} pixels")
+def check_tile_sizes(path: Path) -> None:
+    """Refuse tiles so large that OpenSlide, which asks for their memory, would end the process.
+
+    NDPI files, as `check_chain` says, must not come here.
+    """
+    check_chain(path)
+    try:
+        with tifffile.TiffFile(path) as tif:
+            pages = [page for page in tif.pages if isinstance(page, tifffile.TiffPage)]
+            sizes = [(page.tilewidth, page.tilelength) for page in pages if page.is_tiled]
+    except NONSENSE as error:
+        raise damaged(path, f"has directories that make no sense ({error})") from error
+    for width, height in sizes:
+        if width * height > _MOST_TILE_PX:
+            raise damaged(path, f"states tiles of {width} x {height} pixels")
 
 
 def _read_head(file: BinaryIO) -> _Head:

@@ -20,13 +20,7 @@ from slideloom.wsi.readers.tiff.colour import (
     colour_of,
     sample_type,
 )
-from slideloom.wsi.readers.tiff.damage import (
-    NONSENSE,
-    check_chain,
-    check_start,
-    check_tile_sizes,
-    damaged,
-)
+from slideloom.wsi.readers.tiff.damage import NONSENSE, check_chain, check_start, damaged
 from slideloom.wsi.readers.tiff.mpp import read_mpp
 from slideloom.wsi.readers.tiff.pages import TiffPyramid, find_pyramid, page_size
 from slideloom.wsi.readers.tiff.planes import TiffPlane, planes_of
@@ -100,9 +94,6 @@ def _layout(path: Path, tif: tifffile.TiffFile) -> TiffLayout:
     vendor = openslide.OpenSlide.detect_format(path)
     if tif.is_ndpi and vendor is None:
         raise damaged(path, "is an NDPI whose directories do not all lie inside the file")
-    if vendor not in _PLAIN_VENDORS and not tif.is_ndpi:
-        check_chain(path)
-        check_tile_sizes(path, tif)
     if vendor not in _PLAIN_VENDORS or tif.is_ndpi:
         msg = f"it is a TIFF of {vendor}, which is left to OpenSlide"
         raise NotServedError(msg)
