@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from slideloom.errors import OutputError, SettingsError, SlideloomError
+from slideloom.errors import OutputError, SettingsError
+from slideloom.workflows.export.atomic import writing_to
 from slideloom.workflows.progress import BarProgress, QuietProgress, RunProgress
 from slideloom.wsi import Slide, SlideOptions
 from slideloom.wsi.source import file_name, parse_source
@@ -186,7 +187,7 @@ def _whole_or_nothing(out: Path) -> Iterator[Path]:
     killed process left there is removed by the next try.
     """
     work = out.with_name(f".{out.name}.part")
-    try:
+    with writing_to(out):
         try:
             _remove(work)
             work.mkdir()
@@ -196,14 +197,6 @@ def _whole_or_nothing(out: Path) -> Iterator[Path]:
             (work / "new").replace(out)
         finally:
             _remove(work)
-    except SlideloomError:
-        raise
-    except OSError as error:
-        msg = (
-            f"cannot write '{out}' ({error.strerror or error}): check that you may write to its "
-            "folder, and that the disk has room"
-        )
-        raise OutputError(msg) from error
 
 
 def _remove(folder: Path) -> None:

@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from slideloom.models.spec import ModelSpec
-from slideloom.wsi import open_slide
-from slideloom.wsi.slide import ANISOTROPY
+from slideloom.wsi import Mpp, open_slide
 
 
 class LevelInfo(BaseModel):
@@ -117,7 +116,7 @@ def print_slide(slide: SlideInfo) -> None:
 def _mpp_words(slide: SlideInfo) -> str:
     if slide.mpp_x is None or slide.mpp_y is None:
         return "none stated: pass --mpp to run"
-    if abs(slide.mpp_x - slide.mpp_y) > ANISOTROPY * min(slide.mpp_x, slide.mpp_y):
+    if not Mpp(x=slide.mpp_x, y=slide.mpp_y).is_square:
         return f"{slide.mpp_x:g} um/px along x, {slide.mpp_y:g} along y: pass --mpp to run"
     return f"{slide.mpp_x:g} um/px"
 

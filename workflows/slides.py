@@ -47,7 +47,8 @@ def find_slides(paths: Sequence[str | Path]) -> list[Source]:
             series = [path for path in matches if path.suffix.lower() == _DICOM]
             found += [slide.finest for slide in dicom_slides(series)]
             for match in matches:
-                found += [] if match in series else _slides_at(match)
+                if match.suffix.lower() != _DICOM:
+                    found += _slides_at(match)
         else:
             msg = f"there is no slide or folder '{path}': check the path"
             raise SlideNotFoundError(msg)

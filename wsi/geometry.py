@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from slideloom.errors import RegionError
 
+_ANISOTROPY = 0.01
+"""Relative difference of the two axes' um per pixel above which a scale has to be chosen."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
@@ -122,6 +125,11 @@ class Mpp:
         if not (self.x > 0 and self.y > 0):
             msg = f"micrometres per pixel must be > 0, got x {self.x} and y {self.y}"
             raise RegionError(msg)
+
+    @property
+    def is_square(self) -> bool:
+        """Whether the two differ by 1 % at most, so that one scale serves both axes."""
+        return not abs(self.x - self.y) > _ANISOTROPY * min(self.x, self.y)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

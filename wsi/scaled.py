@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slideloom.wsi.geometry import Box, Level
-from slideloom.wsi.readers.reader import PixelSource
+from slideloom.wsi.readers.reader import PixelSource, blank_pixels
 from slideloom.wsi.resample import Axis, Weights, axis_weights, resample
 
 _NOISE = 1e-7
@@ -24,7 +24,7 @@ def read_level(source: PixelSource, box: Box, *, level: int) -> NDArray[Any]:
     bounds = Box.of_size(source.levels[level].size)
     if not box.is_empty and bounds.contains(box):
         return source.read(box, level)
-    pixels = _background(source, box)
+    pixels = blank_pixels(source, box)
     inside = box.intersect(bounds)
     if not inside.is_empty:
         pixels[inside.slices_in(box)] = source.read(inside, level)
@@ -50,7 +50,7 @@ def read_scaled(source: PixelSource, box: Box, *, scale: float) -> NDArray[np.ui
     if step == 1 and (level == 0 or Box.of_size(source.levels[level].size).contains(box)):
         return read_level(source, box, level=level)
     view = _View(source=source, level=level, step=step)
-    pixels = _background(source, box)
+    pixels = blank_pixels(source, box)
     for part in _parts(box, most_px=int(_BAND_PX / max(step, 1.0) ** 2)):
         view.read_into(pixels[part.slices_in(box)], part)
     return pixels
@@ -88,9 +88,3 @@ class _View:
             axis_weights(range(box.y0, box.y1), height, scale=self.step),
             axis_weights(range(box.x0, box.x1), width, scale=self.step),
         )
-
-
-def _background(source: PixelSource, box: Box) -> NDArray[Any]:
-    pixels = np.empty((*box.shape, len(source.background)), source.dtype)
-    pixels[:] = source.background
-    return pixels

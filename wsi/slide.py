@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from slideloom.wsi.display import Display
 
-ANISOTROPY = 0.01
-"""Relative difference of the two axes' um per pixel above which a scale has to be chosen."""
 _PIXEL_TOLERANCE = 1e-6
 
 
@@ -177,7 +175,7 @@ class Slide:
                 "--mpp, or edit the slide's metadata"
             )
             raise MissingMppError(msg)
-        if abs(mpp.x - mpp.y) > ANISOTROPY * min(mpp.x, mpp.y):
+        if not mpp.is_square:
             msg = (
                 f"slide '{file_name(self.path)}' states {mpp.x:g} um/px along x but {mpp.y:g} "
                 "along y: pass --mpp to say which holds for both"

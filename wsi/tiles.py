@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from slideloom.wsi.geometry import Box, Level
-from slideloom.wsi.readers.reader import PixelSource
+from slideloom.wsi.readers.reader import PixelSource, blank_pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +47,10 @@ def read_boxes(source: PixelSource, boxes: Sequence[Box], *, level: int) -> list
     """
     found = source.levels[level]
     bounds = Box.of_size(found.size)
-    outputs = []
+    outputs = [blank_pixels(source, box) for box in boxes]
     users: dict[tuple[int, int], list[int]] = {}
     places: dict[tuple[int, int], Box] = {}
     for index, box in enumerate(boxes):
-        pixels = np.empty((*box.shape, len(source.background)), source.dtype)
-        pixels[:] = source.background
-        outputs.append(pixels)
         for tile in tiles_of(found, box.intersect(bounds)):
             users.setdefault((tile.row, tile.col), []).append(index)
             places[tile.row, tile.col] = tile.box

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from slideloom.errors import SlideFormatError
 from slideloom.wsi.geometry import Box, Level
-from slideloom.wsi.readers.reader import PixelSource
+from slideloom.wsi.readers.reader import PixelSource, blank_pixels
 from slideloom.wsi.tiles import tiles_of
 
 
@@ -62,8 +62,7 @@ class TolerantPixels:
             return self._read_by_tiles(box, level)
 
     def _read_by_tiles(self, box: Box, level: int) -> NDArray[Any]:
-        pixels = np.empty((*box.shape, len(self.background)), self.dtype)
-        pixels[:] = self.background
+        pixels = blank_pixels(self, box)
         for tile in tiles_of(self.levels[level], box):
             part = tile.box.intersect(box)
             try:

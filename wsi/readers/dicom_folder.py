@@ -86,11 +86,14 @@ def series_of(path: Path) -> tuple[Path, ...]:
     """All files of the series of `path`, sorted; only itself where it is no DICOM file."""
     if not _is_dicom(path):
         return (path,)
-    beside = [file for file in path.parent.iterdir() if file.is_file() and _is_dicom(file)]
-    for slide in dicom_slides(beside):
+    for slide in dicom_slides(_dicom_files(path.parent)):
         if path in slide.files:
             return slide.files
     return (path,)
+
+
+def _dicom_files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file() and _is_dicom(path)]
 
 
 def _is_dicom(path: Path) -> bool:
@@ -124,19 +127,20 @@ def one_slide_of(folder: Path) -> Path:
         NotServedError: The folder holds no DICOM file.
         SlideFormatError: It holds several slides, or none with a level.
     """
-    files = [path for path in folder.iterdir() if path.is_file() and _is_dicom(path)]
+    files = _dicom_files(folder)
     if not files:
         msg = "it is a folder without DICOM files"
         raise NotServedError(msg)
     slides = dicom_slides(files)
     if len(slides) == 1:
         return slides[0].finest
-    names = ", ".join(slide.finest.name for slide in slides)
-    msg = (
-        f"folder '{folder.name}' holds {len(files)} DICOM files of {len(slides)} slides "
-        f"({names}), not of one: name the file of one slide"
-    )
-    if not slides:
+    if slides:
+        names = ", ".join(slide.finest.name for slide in slides)
+        msg = (
+            f"folder '{folder.name}' holds {len(files)} DICOM files of {len(slides)} slides "
+            f"({names}), not of one: name the file of one slide"
+        )
+    else:
         msg = (
             f"folder '{folder.name}' holds {len(files)} DICOM files and none of them is a level "
             "of a slide (ImageType VOLUME): copy all files of the series there"

@@ -58,6 +58,13 @@ class PixelSource(Protocol):
         ...
 
 
+def blank_pixels(source: PixelSource, box: Box) -> NDArray[Any]:
+    """`(y, x, c)` of a box that holds nothing but `source`'s background."""
+    pixels = np.empty((*box.shape, len(source.background)), source.dtype)
+    pixels[:] = source.background
+    return pixels
+
+
 class Reader(PixelSource, Protocol):
     """One open file. Reads may come from several threads at once."""
 

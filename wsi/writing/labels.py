@@ -26,9 +26,9 @@ from zarr.errors import ContainsGroupError, GroupNotFoundError
 
 from slideloom.errors import OutputError, RegionError, SettingsError
 from slideloom.wsi.geometry import Box, Size
+from slideloom.wsi.writing.pyramid import pyramid_sizes
 
 _VERSION = "0.5"
-_SMALLEST_PX = 512
 _GROUP = "labels"
 _CODEC = BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")
 
@@ -170,17 +170,17 @@ def _names(store: Path) -> list[str]:
 
 def _build_levels(store: Path, name: str, *, pool: ThreadPoolExecutor) -> None:
     group = zarr.open_group(store / _GROUP / name, mode="r+")
-    fine, levels = open_labels(store, name), 1
-    while max(fine.shape) > _SMALLEST_PX:
-        height, width = (-(-side // 2) for side in fine.shape)
-        size, chunk_px = Size(width=width, height=height), fine.chunks[0]
-        coarse = _create_level(group, size, level=levels, dtype=str(fine.dtype), chunk_px=chunk_px)
+    fine = open_labels(store, name)
+    dtype, chunk_px = str(fine.dtype), fine.chunks[0]
+    sizes = pyramid_sizes(Size(width=fine.shape[1], height=fine.shape[0]))
+    for level, size in enumerate(sizes[1:], start=1):
+        coarse = _create_level(group, size, level=level, dtype=dtype, chunk_px=chunk_px)
         list(pool.map(_Halving(fine=fine, coarse=coarse), _chunk_boxes(coarse)))
-        fine, levels = coarse, levels + 1
+        fine = coarse
     ome: Any = group.attrs["ome"]
     datasets = ome["multiscales"][0]["datasets"]
     mpp = datasets[0]["coordinateTransformations"][0]["scale"][0]
-    ome["multiscales"][0]["datasets"] = _datasets(mpp, levels)
+    ome["multiscales"][0]["datasets"] = _datasets(mpp, len(sizes))
     group.attrs["ome"] = ome
 
 

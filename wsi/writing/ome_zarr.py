@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from slideloom.wsi.geometry import Mpp, Size
+from slideloom.wsi.readers.ome_zarr.ngff import RGB_COLORS
 from slideloom.wsi.readers.reader import RGB_CHANNELS
 from slideloom.wsi.slide import Slide
 from slideloom.wsi.writing.pyramid import BAND_PX, Band, check_dtype, pyramid_bands, pyramid_sizes
@@ -30,7 +31,6 @@ OmeVersion = Literal["0.5", "0.4"]
 
 _ZSTD_LEVEL = 2
 """Files of H&E are as small as at level 3, and written twice as fast."""
-_RGB_COLORS = ("FF0000", "00FF00", "0000FF")
 _GREY = "FFFFFF"
 _COLORS = ("0000FF", "00FF00", "FF0000", "00FFFF", "FF00FF", "FFFF00", "FFFFFF")
 """Of channels that state none, over and over: the first is nearly always a nuclear stain."""
@@ -160,7 +160,7 @@ def _channels(slide: Slide, *, coarsest: NDArray[Any]) -> list[dict[str, Any]]:
 
 def _colors(channels: tuple[str, ...]) -> tuple[str, ...]:
     if channels == RGB_CHANNELS:
-        return _RGB_COLORS
+        return RGB_COLORS
     if len(channels) == 1:
         return (_GREY,)
     return tuple(islice(cycle(_COLORS), len(channels)))

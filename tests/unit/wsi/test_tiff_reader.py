@@ -10,18 +10,10 @@ from numpy.typing import NDArray
 from slideloom.wsi import Box, Mpp, Slide, open_slide
 from slideloom.wsi.readers.reader import NotServedError
 from slideloom.wsi.readers.tiff.reader import TiffReader
+from tests.makers.openslide_twin import MAX_DIFFERENCE, difference
 
 WriteTiff = Callable[..., Path]
 Picture = NDArray[np.uint8]
-MAX_DIFFERENCE = 1
-"""Grey values by which the fast reader may differ from OpenSlide."""
-
-
-def difference(path: Path, box: Box, *, level: int = 0) -> int:
-    with open_slide(path, reader="tiff") as fast, open_slide(path, reader="openslide") as slow:
-        pixels = fast.read(box, level=level).astype(int), slow.read(box, level=level).astype(int)
-    assert np.ptp(pixels[0]) > 50
-    return int(np.abs(pixels[0] - pixels[1]).max())
 
 
 @pytest.mark.parametrize("subifds", [False, True])

@@ -20,7 +20,8 @@ from slideloom.wsi.readers.reader import RGB_CHANNELS
 
 _ROLES = "tczyx"
 _TYPES = {"time": "t", "channel": "c"}
-_RGB_COLORS = ("FF0000", "00FF00", "0000FF")
+RGB_COLORS = ("FF0000", "00FF00", "0000FF")
+"""The `omero` colours of red, green and blue."""
 _RGB_LABELS = (("r", "g", "b"), RGB_CHANNELS)
 
 UM_PER_UNIT = {
@@ -135,7 +136,7 @@ class NgffImage:
         colors = tuple(channel.color.upper().removeprefix("#") for channel in stated)
         labels = tuple(channel.label for channel in stated)
         lowered = tuple(label.lower() for label in labels)
-        plain = not stated or colors == _RGB_COLORS or lowered in _RGB_LABELS
+        plain = not stated or colors == RGB_COLORS or lowered in _RGB_LABELS
         if count == len(RGB_CHANNELS) and dtype == np.uint8 and plain:
             return RGB_CHANNELS
         numbered = tuple(f"channel {index}" for index in range(count))

@@ -59,7 +59,7 @@ class TiffReader:
             msg = "it is a folder or a URL"
             raise NotServedError(msg)
         layout = read_layout(source)
-        self._path = path = source
+        self._path = source
         self._levels = layout.levels
         self._vendor = layout.vendor
         self._show = layout.colour.show
@@ -69,7 +69,7 @@ class TiffReader:
         self.channels = layout.colour.channels
         self.dtype = layout.dtype
         self.background = layout.colour.background
-        self._file: _OpenFile | None = _OpenFile(path)
+        self._file: _OpenFile | None = _OpenFile(source)
 
     @property
     def properties(self) -> Mapping[str, str]:
