@@ -25,7 +25,7 @@ from benchmarks.train_nuclei_data import (
 from slideloom.errors import SettingsError
 from slideloom.models.network import NetworkModel
 from slideloom.models.tile_model import TileBatch
-from slideloom.postprocess.decode import decode
+from slideloom.postprocess.decoding import decode
 from slideloom.postprocess.metrics import (
     PanopticQuality,
     aggregated_jaccard,

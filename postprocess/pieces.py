@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from slideloom.postprocess.decode import TileObjects
+from slideloom.postprocess.decoding import TileObjects
 from slideloom.postprocess.pixels import PixelSets
 from slideloom.tiling.grid import Tile
 from slideloom.wsi.geometry import Box, Size

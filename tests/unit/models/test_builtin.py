@@ -7,7 +7,7 @@ from slideloom.models.catalog import list_models, model_folder
 from slideloom.models.folder import load_model
 from slideloom.models.network import NetworkModel
 from slideloom.models.tile_model import TileBatch
-from slideloom.postprocess.decode import decode
+from slideloom.postprocess.decoding import decode
 from slideloom.postprocess.metrics import panoptic_quality
 from slideloom.testing.render import render_scene
 from slideloom.testing.scene import make_scene

@@ -6,7 +6,7 @@ import torch
 from slideloom.errors import SettingsError
 from slideloom.models.heads import HEADS, head_of
 from slideloom.models.spec import Decode, ModelClass, ModelSpec
-from slideloom.postprocess.decode import DECODES
+from slideloom.postprocess.decoding import DECODES
 
 THREE = tuple(ModelClass(name=name, color=(1, 2, 3)) for name in "abc")
 

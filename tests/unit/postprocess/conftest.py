@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage.measure import label
 
-from slideloom.postprocess.decode import TileObjects
+from slideloom.postprocess.decoding import TileObjects
 from slideloom.tiling.grid import Tile
 from slideloom.wsi.geometry import Box
 

@@ -18,7 +18,7 @@ from slideloom.postprocess.agreement import (
     overlapping_pairs,
     windows_of,
 )
-from slideloom.postprocess.decode import TileObjects
+from slideloom.postprocess.decoding import TileObjects
 from slideloom.postprocess.pieces import Pieces, pieces_of_tile
 from slideloom.postprocess.pixels import PixelSets
 from slideloom.tiling.grid import GridIndex, TileGrid

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from slideloom.errors import SettingsError
-from slideloom.postprocess.decode import TileObjects, decode
+from slideloom.postprocess.decoding import TileObjects, decode
 
 Maps = NDArray[np.float32]
 

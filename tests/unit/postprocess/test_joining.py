@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slideloom.postprocess.agreement import find_agreement
-from slideloom.postprocess.decode import TileObjects
+from slideloom.postprocess.decoding import TileObjects
 from slideloom.postprocess.joining import join_cut
 from slideloom.postprocess.pieces import Pieces, pieces_of_tile
 from slideloom.tiling.grid import GridIndex, TileGrid

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from slideloom.postprocess.decode import TileObjects
+from slideloom.postprocess.decoding import TileObjects
 from slideloom.postprocess.pieces import Pieces, pieces_of_tile
 from slideloom.tiling.grid import GridIndex, Tile, TileGrid
 from slideloom.wsi.geometry import Box, Size

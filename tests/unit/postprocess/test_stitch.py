@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.draw import disk
 from skimage.measure import label
 
-from slideloom.postprocess.decode import TileObjects
+from slideloom.postprocess.decoding import TileObjects
 from slideloom.postprocess.pieces import Pieces, pieces_of_tile
 from slideloom.postprocess.pixels import PixelSets
 from slideloom.postprocess.stitch import Objects, stitch_pieces

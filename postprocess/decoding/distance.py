@@ -1,42 +1,29 @@
-"""Turn a network's maps of one window into objects: no two share a pixel, each is in one piece."""
+"""The decode `distance`: foreground cut where the inner distance has a saddle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import watershed
 
 from slideloom.errors import SettingsError
-
-__all__ = ["DECODES", "DistanceSettings", "LabelsSettings", "TileObjects", "decode"]
+from slideloom.postprocess.decoding.tile_objects import (
+    Labels,
+    Mask,
+    TileObjects,
+    connected,
+    in_order,
+    no_objects,
+    read_settings,
+    score_objects,
+)
 
 SEED_LEVELS = 6
 """Thresholds between `seed_low` and `seed_high` at which one object may fall into several."""
-
-Labels = NDArray[np.int32]
-Mask = NDArray[np.bool_]
-S = TypeVar("S")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TileObjects:
-    """The objects of one window.
-
-    Attributes:
-        labels: `(y, x)`, int32; 0 is background, objects are 1..n in the order of their first
-            pixels.
-        class_id: `(n,)`, int16: index into the model's classes.
-        score: `(n,)`, float32, in [0, 1].
-    """
-
-    labels: Labels
-    class_id: NDArray[np.int16]
-    score: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,97 +64,26 @@ class DistanceSettings:
             raise SettingsError(msg)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelsSettings:
-    """The decode `labels` has no settings."""
-
-
-def decode(
-    maps: NDArray[Any], *, name: str, settings: Mapping[str, float | int] | None = None
-) -> TileObjects:
-    """Find the objects in the maps of one window.
-
-    Every rule looks at one object and what touches it, never at the window as a whole. So an object
-    whose neighbourhood lies inside two windows comes out the same in both.
-
-    Args:
-        maps: `(y, x, c)`, as the model gives them. `distance`: probability per class, then the
-            inner distance (0 at an object's border, 1 at its innermost point). `labels`: instance
-            ids (0 = background), and where there is a second channel the class number, 1 for the
-            first class.
-        name: Which decode, a key of `DECODES`.
-        settings: Of that decode; what is not named keeps its default.
-
-    Raises:
-        SettingsError: The decode or a setting is unknown or out of range, or the maps do not have
-            the channels that the decode reads.
-    """
-    if name not in DECODES:
-        msg = f"there is no decode {name!r}: choose one of {', '.join(sorted(DECODES))}"
-        raise SettingsError(msg)
-    return DECODES[name](maps, settings or {})
-
-
-def _settings(kind: type[S], values: Mapping[str, float | int], *, name: str) -> S:
-    try:
-        return kind(**values)
-    except TypeError as error:
-        known = ", ".join(getattr(kind, "__slots__", ())) or "none"
-        msg = f"decode {name!r} was given settings {sorted(values)}: it knows {known}"
-        raise SettingsError(msg) from error
-
-
-def _decode_labels(maps: NDArray[Any], values: Mapping[str, float | int]) -> TileObjects:
-    _settings(LabelsSettings, values, name="labels")
-    if maps.ndim != 3 or maps.shape[2] not in (1, 2) or not np.issubdtype(maps.dtype, np.integer):
-        msg = f"decode 'labels' needs integers (y, x, 1 or 2), got {maps.dtype} {maps.shape}"
-        raise SettingsError(msg)
-    ids = maps[:, :, 0]
-    values_found, inverse = np.unique(ids, return_inverse=True)
-    rank = np.cumsum(values_found != 0) * (values_found != 0)
-    labels, first = _in_order(rank[inverse].reshape(ids.shape).astype(np.int32))
-    numbers = maps[:, :, 1].ravel()[first] if maps.shape[2] == 2 else np.ones(len(first))
-    return TileObjects(
-        labels=labels,
-        class_id=(numbers - 1).astype(np.int16),
-        score=np.ones(len(first), np.float32),
-    )
-
-
-def _decode_distance(maps: NDArray[Any], values: Mapping[str, float | int]) -> TileObjects:
-    settings = _settings(DistanceSettings, values, name="distance")
+def decode_distance(maps: NDArray[Any], values: Mapping[str, float | int]) -> TileObjects:
+    """See `decode`."""
+    settings = read_settings(DistanceSettings, values, name="distance")
     if maps.ndim != 3 or maps.shape[2] < 2:
         msg = f"decode 'distance' needs maps (y, x, classes + 1), got shape {maps.shape}"
         raise SettingsError(msg)
     foreground = maps[:, :, :-1].max(axis=2)
     mask = foreground > settings.threshold
     if not mask.any():
-        return _no_objects(mask)
+        return no_objects(mask)
     distance = np.ascontiguousarray(maps[:, :, -1], dtype=np.float32)
     labels = _split(mask, distance, settings=settings)
     labels = _drop_small(labels, settings.min_area_px)
-    labels, _ = _in_order(_fill_holes(labels))
-    return _score(labels, maps[:, :, :-1], foreground=foreground)
-
-
-def _no_objects(mask: Mask) -> TileObjects:
-    return TileObjects(
-        labels=np.zeros(mask.shape, np.int32),
-        class_id=np.zeros(0, np.int16),
-        score=np.zeros(0, np.float32),
-    )
-
-
-def _components(mask: Mask, *, connectivity: int = 4) -> tuple[int, Labels]:
-    count, labels = cv2.connectedComponents(
-        mask.view(np.uint8), connectivity=connectivity, ltype=cv2.CV_32S
-    )
-    return count, labels.astype(np.int32, copy=False)
+    labels, _ = in_order(_fill_holes(labels))
+    return score_objects(labels, maps[:, :, :-1], foreground=foreground)
 
 
 def _split(mask: Mask, distance: NDArray[np.float32], *, settings: DistanceSettings) -> Labels:
     """Label the foreground; only components with several seeds need the watershed."""
-    count, components = _components(mask)
+    count, components = connected(mask)
     seeds = _seeds(mask, distance, settings=settings)
     at = np.flatnonzero(seeds)
     owner = np.zeros(int(seeds.max()) + 1, np.int32)
@@ -192,9 +108,9 @@ def _seeds(mask: Mask, distance: NDArray[np.float32], *, settings: DistanceSetti
     the maxima of great enough dynamics: Grimaud, SPIE 1769 (1992), at a fixed row of levels.
     """
     levels = np.linspace(settings.seed_low, settings.seed_high, SEED_LEVELS)
-    count, seeds = _components(mask & (distance > levels[0]))
+    count, seeds = connected(mask & (distance > levels[0]))
     for level in levels[1:]:
-        parts_count, parts = _components(mask & (distance > level))
+        parts_count, parts = connected(mask & (distance > level))
         at = np.flatnonzero(parts)
         part_at = parts.ravel()[at]
         parent = np.zeros(parts_count, np.int32)
@@ -221,7 +137,7 @@ def _fill_holes(labels: Labels) -> Labels:
 
     Background that meets the window's edge is no hole: what lies beyond is not known.
     """
-    count, background = _components(labels == 0, connectivity=8)
+    count, background = connected(labels == 0, connectivity=8)
     if count <= 2:
         return labels
     lowest = np.full(count, np.iinfo(np.int32).max, np.int32)
@@ -241,39 +157,3 @@ def _fill_holes(labels: Labels) -> Labels:
         owner[edge] = 0
     owner[0] = 0
     return np.where(labels == 0, owner[background], labels).astype(np.int32)
-
-
-def _in_order(labels: Labels) -> tuple[Labels, NDArray[np.intp]]:
-    """Renumber as 1..n by first pixel; also the flat index of each object's first pixel."""
-    flat = labels.ravel()
-    at = np.flatnonzero(flat)
-    first = np.full(int(flat.max(initial=0)) + 1, -1, np.intp)
-    first[flat[at[::-1]]] = at[::-1]
-    found = np.flatnonzero(first >= 0)
-    found = found[np.argsort(first[found])]
-    new_id = np.zeros(len(first), np.int32)
-    new_id[found] = np.arange(1, len(found) + 1)
-    return new_id[labels], first[found]
-
-
-def _score(
-    labels: Labels, classes: NDArray[Any], *, foreground: NDArray[np.floating[Any]]
-) -> TileObjects:
-    at = np.flatnonzero(labels)
-    owner = labels.ravel()[at] - 1
-    area = np.bincount(owner)
-    score = np.bincount(owner, weights=foreground.ravel()[at]) / area
-    flat = classes.reshape(-1, classes.shape[2])
-    sums = [np.bincount(owner, weights=flat[at, index]) for index in range(flat.shape[1])]
-    return TileObjects(
-        labels=labels,
-        class_id=np.argmax(sums, axis=0).astype(np.int16),
-        score=score.astype(np.float32),
-    )
-
-
-DECODES: Mapping[str, Callable[[NDArray[Any], Mapping[str, float | int]], TileObjects]] = {
-    "distance": _decode_distance,
-    "labels": _decode_labels,
-}
-"""Every decode by name."""

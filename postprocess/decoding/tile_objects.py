@@ -1,0 +1,100 @@
+"""What every decode gives, and what most of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from slideloom.errors import SettingsError
+
+Labels = NDArray[np.int32]
+Mask = NDArray[np.bool_]
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileObjects:
+    """The objects of one window.
+
+    Attributes:
+        labels: `(y, x)`, int32; 0 is background, objects are 1..n in the order of their first
+            pixels.
+        class_id: `(n,)`, int16: index into the model's classes.
+        score: `(n,)`, float32, in [0, 1].
+    """
+
+    labels: Labels
+    class_id: NDArray[np.int16]
+    score: NDArray[np.float32]
+
+
+def read_settings(kind: type[S], values: Mapping[str, float | int], *, name: str) -> S:
+    """The settings of decode `name`; what `values` does not name keeps its default.
+
+    Raises:
+        SettingsError: A setting is unknown or out of range.
+    """
+    try:
+        return kind(**values)
+    except TypeError as error:
+        known = ", ".join(getattr(kind, "__slots__", ())) or "none"
+        msg = f"decode {name!r} was given settings {sorted(values)}: it knows {known}"
+        raise SettingsError(msg) from error
+
+
+def no_objects(mask: Mask) -> TileObjects:
+    """What a decode gives for a window `(y, x)` without objects."""
+    return TileObjects(
+        labels=np.zeros(mask.shape, np.int32),
+        class_id=np.zeros(0, np.int16),
+        score=np.zeros(0, np.float32),
+    )
+
+
+def connected(mask: Mask, *, connectivity: int = 4) -> tuple[int, Labels]:
+    """The highest label + 1, and the labels `(y, x)` of the connected areas of a mask `(y, x)`."""
+    count, labels = cv2.connectedComponents(
+        mask.view(np.uint8), connectivity=connectivity, ltype=cv2.CV_32S
+    )
+    return count, labels.astype(np.int32, copy=False)
+
+
+def in_order(labels: Labels) -> tuple[Labels, NDArray[np.intp]]:
+    """Renumber as 1..n by first pixel; also the flat index of each object's first pixel."""
+    flat = labels.ravel()
+    at = np.flatnonzero(flat)
+    first = np.full(int(flat.max(initial=0)) + 1, -1, np.intp)
+    first[flat[at[::-1]]] = at[::-1]
+    found = np.flatnonzero(first >= 0)
+    found = found[np.argsort(first[found])]
+    new_id = np.zeros(len(first), np.int32)
+    new_id[found] = np.arange(1, len(found) + 1)
+    return new_id[labels], first[found]
+
+
+def score_objects(
+    labels: Labels, classes: NDArray[Any], *, foreground: NDArray[np.floating[Any]]
+) -> TileObjects:
+    """Class and score of each labelled object.
+
+    Args:
+        labels: `(y, x)`, 1..n without gaps.
+        classes: `(y, x, c)`, probability per class; the class of the highest sum wins.
+        foreground: `(y, x)`; its mean over an object is the score.
+    """
+    at = np.flatnonzero(labels)
+    owner = labels.ravel()[at] - 1
+    area = np.bincount(owner)
+    score = np.bincount(owner, weights=foreground.ravel()[at]) / area
+    flat = classes.reshape(-1, classes.shape[2])
+    sums = [np.bincount(owner, weights=flat[at, index]) for index in range(flat.shape[1])]
+    return TileObjects(
+        labels=labels,
+        class_id=np.argmax(sums, axis=0).astype(np.int16),
+        score=score.astype(np.float32),
+    )

@@ -1,0 +1,31 @@
+"""What a run does differently for each task: the one place where tasks part.
+
+A flow digests the predictions of one region, then weaves the digests of all regions into label
+images and objects. A new task is one more flow and one more line in `FLOWS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from slideloom.errors import SettingsError
+from slideloom.models.spec import Task
+from slideloom.workflows.flows.flow import TaskFlow
+from slideloom.workflows.flows.instance import InstanceFlow
+from slideloom.workflows.flows.semantic import SemanticFlow
+
+__all__ = ["FLOWS", "TaskFlow", "flow_for"]
+
+FLOWS: Mapping[Task, TaskFlow] = {"instance": InstanceFlow(), "semantic": SemanticFlow()}
+
+
+def flow_for(task: Task) -> TaskFlow:
+    """The flow of a task.
+
+    Raises:
+        SettingsError: The task cannot be run on slides yet.
+    """
+    if task not in FLOWS:
+        msg = f"task '{task}' cannot be run on slides yet: use a model for {' or '.join(FLOWS)}"
+        raise SettingsError(msg)
+    return FLOWS[task]

@@ -1,0 +1,105 @@
+"""Masks: blend the tiles of all regions; objects are the connected areas of a class."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from slideloom.models.spec import ModelSpec
+from slideloom.postprocess import blend
+from slideloom.postprocess.components import class_runs, concat_objects, connected_objects
+from slideloom.postprocess.pixels import PixelSets
+from slideloom.postprocess.rasterize import rasterize
+from slideloom.postprocess.stitch import Objects
+from slideloom.tiling.grid import Region
+from slideloom.workflows.export.geojson import ObjectType
+from slideloom.workflows.flows.flow import Labels, Predictions, RunJobs
+from slideloom.workflows.plan import RunPlan
+from slideloom.workflows.store import Arrays, RegionStore
+from slideloom.wsi.writing.labels import LabelClass, LabelImage
+
+
+class SemanticFlow:
+    """Blend the tiles of all regions into masks; objects are the connected areas of a class."""
+
+    object_type: ObjectType = "annotation"
+
+    def label_images(self, spec: ModelSpec) -> tuple[LabelImage, ...]:
+        """One image of classes, or one image for each class where labels may overlap."""
+        if spec.overlapping:
+            return tuple(
+                LabelImage(
+                    name=f"class-{number}",
+                    dtype="uint8",
+                    classes=(LabelClass(value=1, name=item.name, color=item.color),),
+                )
+                for number, item in enumerate(spec.classes, start=1)
+            )
+        classes = tuple(
+            LabelClass(value=value, name=item.name, color=item.color)
+            for value, item in enumerate(spec.classes, start=1)
+        )
+        return (LabelImage(name="classes", dtype="uint8", classes=classes),)
+
+    def digest(self, region: Region, predictions: Predictions, *, plan: RunPlan) -> Arrays:
+        """The finished labels of the region's inside, and the sums of its border bands.
+
+        The band is as wide as two halos: outside the core it goes to the neighbours, inside the
+        core it waits for theirs.
+        """
+        spec = plan.spec
+        channels = len(spec.classes) + (0 if spec.overlapping else 1)
+        blended = blend.blend_region(
+            region, predictions, extent=plan.grid.extent, channels=channels
+        )
+        bands = blend.border_bands(blended, band_px=2 * plan.grid.halo_px)
+        labels = blended.labels(overlapping=spec.overlapping, threshold=spec.threshold)
+        return {"labels": labels, **blend.bands_to_arrays(bands)}
+
+    def weave(
+        self, plan: RunPlan, store: RegionStore, *, labels: Labels, run_jobs: RunJobs
+    ) -> Objects:
+        """Finish the border bands of all regions, then connect each class's area."""
+        found: list[list[PixelSets]] = [[] for _ in plan.spec.classes]
+
+        def finish(region: Region) -> None:
+            masks = self._finished(region, plan, store=store)
+            core = region.core
+            for array, mask in zip(labels.values(), masks, strict=True):
+                array[core.y0 : core.y1, core.x0 : core.x1] = mask
+            for class_id, parts in enumerate(found):
+                chosen = masks[class_id] if plan.spec.overlapping else masks[0] == class_id + 1
+                parts.append(class_runs(chosen, box=core))
+
+        run_jobs(partial(finish, region) for region in plan.regions)
+        return concat_objects(
+            connected_objects(parts, class_id=class_id) for class_id, parts in enumerate(found)
+        )
+
+    def _finished(self, region: Region, plan: RunPlan, *, store: RegionStore) -> NDArray[np.uint8]:
+        """Masks `(images, y, x)` of the region's core, with the neighbours' votes counted."""
+        arrays = store.load(region.index)
+        masks = np.asarray(arrays.pop("labels"), np.uint8)
+        frame = region.window.intersect(plan.grid.bounds)
+        bands = blend.bands_from_arrays(arrays)
+        for other in plan.regions.reaching(region):
+            votes = store.load(other.index, without="labels")
+            for band in blend.bands_from_arrays(votes):
+                for own in bands:
+                    own.add(band)
+        for own in bands:
+            y, x = own.box.slices_in(frame)
+            masks[:, y, x] = own.labels(
+                overlapping=plan.spec.overlapping, threshold=plan.spec.threshold
+            )
+        y, x = region.core.slices_in(frame)
+        masks = masks[:, y, x]
+        if plan.rois:
+            factor = plan.scale.factor
+            areas = shapely.union_all([roi.geometry for roi in plan.rois])
+            area = shapely.transform(areas, lambda xy: xy / factor)
+            masks = masks * rasterize(area, region.core)
+        return masks
