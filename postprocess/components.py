@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slideloom.postprocess import run_loops
+from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.pixels import PixelSets
-from slideloom.postprocess.stitch import Objects
 from slideloom.wsi.geometry import Box
 
 

@@ -15,7 +15,7 @@ With a perfect tile model steps 1 to 3 give the ground truth, and step 4 finds n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,48 +28,11 @@ from slideloom.postprocess.agreement import (
     windows_of,
 )
 from slideloom.postprocess.joining import join_cut
+from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.ownership import choose_whole, explained_cuts
 from slideloom.postprocess.pieces import Pieces
 from slideloom.postprocess.pixels import PixelSets
 from slideloom.tiling.grid import TileGrid
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Objects:
-    """The objects of a slide, in the order of their first pixels.
-
-    Attributes:
-        pixels: In model pixels, never empty. Within one class no two objects share a pixel;
-            instances share none at all.
-        class_id: `(n,)` int16.
-        score: `(n,)` float32; of a joined object the mean of its pieces, weighted by their pixels.
-        recombined: `(n,)` bool, whether the object was joined from pieces of several tiles.
-        conflicts: How many pairs of objects claimed the same pixels.
-    """
-
-    pixels: PixelSets
-    class_id: NDArray[np.int16]
-    score: NDArray[np.float32]
-    recombined: NDArray[np.bool_]
-    conflicts: int = 0
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def take(self, index: NDArray[np.integer]) -> Objects:
-        """The objects at `index`, in that order."""
-        return replace(
-            self,
-            pixels=self.pixels.take(index),
-            class_id=self.class_id[index],
-            score=self.score[index],
-            recombined=self.recombined[index],
-        )
-
-    def sorted(self) -> Objects:
-        """The objects in the order of their first pixels, then classes."""
-        first = self.pixels.first_pixels
-        return self.take(np.lexsort((self.class_id, first[:, 1], first[:, 0])))
 
 
 def stitch_pieces(pieces: Pieces, *, grid: TileGrid, predicted: NDArray[np.bool_]) -> Objects:

@@ -12,9 +12,9 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
+from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.outlines import trace_outlines
 from slideloom.postprocess.pixels import PixelSets
-from slideloom.postprocess.stitch import Objects
 from slideloom.wsi.geometry import Size
 
 _NAMESPACE = uuid.UUID("5b1e0a5e-6d0b-5c0e-9f5a-2f4b8f1d7c11")

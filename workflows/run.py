@@ -21,7 +21,7 @@ import shapely
 from slideloom.errors import OutputError
 from slideloom.models.folder import load_model
 from slideloom.models.tile_model import TileModel
-from slideloom.postprocess.stitch import Objects
+from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.table import CountedArea, count_objects, roi_members, tabulate_objects
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.export import EXPORTERS, ExportInput, check_formats, write_exports

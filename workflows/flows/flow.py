@@ -9,7 +9,7 @@ import zarr
 from numpy.typing import NDArray
 
 from slideloom.models.spec import ModelSpec
-from slideloom.postprocess.stitch import Objects
+from slideloom.postprocess.objects import Objects
 from slideloom.tiling.grid import Region, Tile
 from slideloom.workflows.export.geojson import ObjectType
 from slideloom.workflows.plan import RunPlan

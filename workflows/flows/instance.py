@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from slideloom.errors import SettingsError
 from slideloom.models.spec import ModelSpec
 from slideloom.postprocess.decoding import decode
+from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.pieces import Pieces, pieces_of_tile
-from slideloom.postprocess.stitch import Objects, stitch_pieces
+from slideloom.postprocess.stitch import stitch_pieces
 from slideloom.postprocess.table import roi_members
 from slideloom.tiling.grid import Region, RegionGrid
 from slideloom.workflows.export.geojson import ObjectType

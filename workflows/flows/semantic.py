@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from slideloom.models.spec import ModelSpec
 from slideloom.postprocess import blend
 from slideloom.postprocess.components import class_runs, concat_objects, connected_objects
+from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.pixels import PixelSets
 from slideloom.postprocess.rasterize import rasterize
-from slideloom.postprocess.stitch import Objects
 from slideloom.tiling.grid import Region
 from slideloom.workflows.export.geojson import ObjectType
 from slideloom.workflows.flows.flow import Labels, Predictions, RunJobs

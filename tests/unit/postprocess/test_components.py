@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from slideloom.postprocess.components import class_runs, concat_objects, connected_objects
-from slideloom.postprocess.stitch import Objects
+from slideloom.postprocess.objects import Objects
 from slideloom.wsi.geometry import Box
 
 seeds = st.integers(0, 2**32 - 1)

@@ -12,9 +12,10 @@ from skimage.draw import disk
 from skimage.measure import label
 
 from slideloom.postprocess.decoding import TileObjects
+from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.pieces import Pieces, pieces_of_tile
 from slideloom.postprocess.pixels import PixelSets
-from slideloom.postprocess.stitch import Objects, stitch_pieces
+from slideloom.postprocess.stitch import stitch_pieces
 from slideloom.tiling.grid import GridIndex, Tile, TileGrid
 from slideloom.wsi.geometry import Box, Size
 

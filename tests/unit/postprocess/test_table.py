@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.pixels import PixelSets
-from slideloom.postprocess.stitch import Objects
 from slideloom.postprocess.table import (
     CountedArea,
     Roi,
