@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -18,6 +19,7 @@ from slideloom.postprocess.pixels import PixelSets
 from slideloom.wsi.geometry import Size
 
 _NAMESPACE = uuid.UUID("5b1e0a5e-6d0b-5c0e-9f5a-2f4b8f1d7c11")
+_BORDER_PIECE_PX = 256.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,12 @@ class CountedArea:
 
 
 def tabulate_objects(
-    objects: Objects, *, scale: Scale, class_names: Sequence[str], seed: str
+    objects: Objects,
+    *,
+    scale: Scale,
+    class_names: Sequence[str],
+    seed: str,
+    rois: Sequence[Roi] = (),
 ) -> gpd.GeoDataFrame:
     """One row for each object.
 
@@ -79,17 +86,21 @@ def tabulate_objects(
         class_names: By class id.
         seed: What the ids are made from, beside each object's place: the same seed and the same
             object give the same id.
+        rois: What the run was limited to.
 
     Returns:
         Columns `id` (UUID), `geometry` (level-0 pixels), `class`, `score`, `area_um2`,
         `perimeter_um`, `centroid_x` and `centroid_y` (level-0 pixels), and the flags
-        `at_slide_border`, `recombined` and `has_holes`. `attrs["mpp"]` holds micrometres per
-        level-0 pixel.
+        `at_slide_border` (a pixel of the slide's outermost rows and columns belongs to the
+        object), `at_roi_border` (the object reaches within one model pixel of a ROI's border, from
+        either side; never without ROIs), `recombined` and `has_holes`. `attrs["mpp"]` holds
+        micrometres per level-0 pixel.
     """
     outlines = trace_outlines(objects.pixels)
     factor = scale.factor
     boxes, centroids = objects.pixels.boxes, objects.pixels.centroids
     names = np.array(list(class_names), dtype=object)
+    geometry = shapely.transform(outlines.geometry, lambda xy: xy * factor)
     frame = gpd.GeoDataFrame(
         {
             # The type is named, so that a table without objects has the same columns.
@@ -103,13 +114,31 @@ def tabulate_objects(
             "at_slide_border": (boxes[:, :2] <= 0).any(axis=1)
             | (boxes[:, 2] >= scale.extent.width)
             | (boxes[:, 3] >= scale.extent.height),
+            "at_roi_border": _near_border(geometry, rois, distance=factor),
             "recombined": objects.recombined,
             "has_holes": outlines.holes > 0,
         },
-        geometry=shapely.transform(outlines.geometry, lambda xy: xy * factor),
+        geometry=geometry,
     )
     frame.attrs["mpp"] = scale.slide_mpp
     return frame
+
+
+def _near_border(
+    geometry: NDArray[Any], rois: Sequence[Roi], *, distance: float
+) -> NDArray[np.bool_]:
+    """Which polygons come within `distance` of a ROI's border; units are level-0 pixels."""
+    near = np.zeros(len(geometry), np.bool_)
+    borders = shapely.boundary(shapely.get_parts([roi.geometry for roi in rois]))
+    # Short pieces have small boxes, so that the tree hands most objects no piece at all.
+    points, owner = shapely.get_coordinates(
+        shapely.segmentize(shapely.get_parts(borders), _BORDER_PIECE_PX), return_index=True
+    )
+    same = owner[1:] == owner[:-1]
+    pieces = shapely.linestrings(np.stack([points[:-1], points[1:]], axis=1)[same])
+    found = shapely.STRtree(pieces).query(geometry, predicate="dwithin", distance=distance)
+    near[found[0]] = True
+    return near
 
 
 def _ids(objects: Objects, seed: str) -> list[str]:

@@ -83,6 +83,53 @@ def test_each_side_of_the_slide_is_its_border(y: int, x: int, at_border: bool) -
     assert table["at_slide_border"].tolist() == [at_border]
 
 
+def _at_roi_border(objects: Objects, *areas: shapely.Geometry) -> list[bool]:
+    rois = [Roi(name="", geometry=area) for area in areas]
+    table = tabulate_objects(objects, scale=SCALE, class_names=NAMES, seed="a", rois=rois)
+    flags: list[bool] = table["at_roi_border"].tolist()
+    return flags
+
+
+@pytest.mark.parametrize("y0", [-1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+def test_the_border_of_a_roi_reaches_one_pixel_to_either_side(y0: int) -> None:
+    labels = np.zeros((30, 40), np.int32)
+    labels[3:7, 10:12] = 1
+    # A quarter of a pixel off the grid, so that no distance is exactly one pixel.
+    border = (y0 + 0.25) * SCALE.factor
+    below = shapely.box(-10, border, 200, 200)
+    assert _at_roi_border(_objects(labels), below) == [2 <= y0 + 0.25 <= 8]
+    inside = shapely.difference(shapely.box(-10, -10, 200, 200), below)
+    assert _at_roi_border(_objects(labels), inside) == [2 <= y0 + 0.25 <= 8]
+
+
+def test_no_object_is_at_the_border_of_a_roi_where_there_is_none() -> None:
+    assert _at_roi_border(_drawn()) == [False] * 4
+    assert _at_roi_border(_objects(np.zeros((30, 40), np.int32)), shapely.box(0, 0, 9, 9)) == []
+
+
+def test_all_borders_of_all_rois_count() -> None:
+    # The hole's border runs through the bar, and the box lies beside the single pixel.
+    ring = shapely.difference(shapely.box(-50, -50, 150, 150), shapely.box(60, 20, 150, 32))
+    box = shapely.box(47, 47, 48.9, 48.9)
+    assert _at_roi_border(_drawn(), ring) == [False, True, False, False]
+    assert _at_roi_border(_drawn(), ring, box) == [False, True, True, False]
+    both = shapely.union(box, shapely.box(60, 20, 150, 32))
+    assert _at_roi_border(_drawn(), both) == [False, True, True, False]
+    mixed = shapely.GeometryCollection([shapely.LineString([(0, 0), (3, 3)]), box])
+    assert _at_roi_border(_drawn(), mixed) == [False, False, True, False]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_border_of_a_roi_is_found_as_by_measuring_each_distance(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = (rng.integers(1, 90, (30, 40)) * (rng.random((30, 40)) < 0.1)).astype(np.int32)
+    objects = _objects(labels)
+    area = shapely.convex_hull(shapely.multipoints(rng.uniform(-500, 600, (4, 2))))
+    table = tabulate_objects(objects, scale=SCALE, class_names=NAMES, seed="a")
+    distance = shapely.distance(table.geometry.to_numpy(), shapely.boundary(area))
+    assert _at_roi_border(objects, area) == (distance <= SCALE.factor).tolist()
+
+
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 2), st.floats(0.1, 2))
 def test_areas_are_pixel_counts_and_polygon_areas(seed: int, mpp: float, slide_mpp: float) -> None:
     rng = np.random.default_rng(seed)
