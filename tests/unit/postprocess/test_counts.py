@@ -1,0 +1,95 @@
+"""Counts per area and class, whole and in parts."""
+
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from slideloom.postprocess.counts import CountedArea, CountTally
+
+NAMES = ("tumour", "stroma", "other")
+
+
+def _table(classes: list[str], areas_um2: list[float]) -> gpd.GeoDataFrame:
+    return gpd.GeoDataFrame({"class": classes, "area_um2": np.array(areas_um2, float)})
+
+
+def _rows(tally: CountTally) -> list[dict[Any, Any]]:
+    rows: list[dict[Any, Any]] = tally.table("s").to_dict("records")
+    return rows
+
+
+FOUR = _table(["tumour", "stroma", "other", "tumour"], [3, 5, 0.25, 3.5])
+
+
+def test_counts_per_class_and_area() -> None:
+    slide, left = CountedArea(name="", area_um2=200.0), CountedArea(name="left", area_um2=50.0)
+    tally = CountTally(NAMES, [slide, left])
+    tally.add(FOUR, np.array([[True, True, True, True], [True, False, False, True]]))
+    rows = _rows(tally)
+    assert [(row["slide"], row["roi"], row["class"], row["count"]) for row in rows] == [
+        ("s", "", "tumour", 2),
+        ("s", "", "stroma", 1),
+        ("s", "", "other", 1),
+        ("s", "left", "tumour", 2),
+        ("s", "left", "stroma", 0),
+        ("s", "left", "other", 0),
+    ]
+    assert [row["area_um2"] for row in rows] == pytest.approx([6.5, 5, 0.25, 6.5, 0, 0])
+    percent = [3.25, 2.5, 0.125, 13, 0, 0]
+    assert [row["area_percent"] for row in rows] == pytest.approx(percent)
+    density = [1e4, 5e3, 5e3, 4e4, 0, 0]
+    assert [row["density_per_mm2"] for row in rows] == pytest.approx(density)
+
+
+def test_without_a_reference_area_shares_are_not_a_number() -> None:
+    tally = CountTally(NAMES, [CountedArea(name="", area_um2=0.0)])
+    tally.add(FOUR, np.ones((1, 4), np.bool_))
+    rows = _rows(tally)
+    assert [row["count"] for row in rows] == [2, 1, 1]
+    for row in rows:
+        assert np.isnan([row["area_percent"], row["density_per_mm2"]]).all()
+
+
+def test_no_objects_count_as_none() -> None:
+    tally = CountTally(NAMES, [CountedArea(name="", area_um2=100.0)])
+    before = _rows(tally)
+    tally.add(_table([], []), np.zeros((1, 0), np.bool_))
+    assert _rows(tally) == before
+    assert [row["class"] for row in before] == list(NAMES)
+    for row in before:
+        figures = ("count", "area_um2", "area_percent", "density_per_mm2")
+        assert [row[name] for name in figures] == [0, 0, 0, 0]
+
+
+def test_objects_of_other_classes_are_left_out() -> None:
+    tally = CountTally(["stroma"], [CountedArea(name="", area_um2=100.0)])
+    tally.add(FOUR, np.ones((1, 4), np.bool_))
+    assert [(row["class"], row["count"], row["area_um2"]) for row in _rows(tally)] == [
+        ("stroma", 1, 5.0)
+    ]
+
+
+def _drawn(rng: np.random.Generator, size: int) -> tuple[gpd.GeoDataFrame, NDArray[np.bool_]]:
+    table = _table(list(rng.choice(NAMES, size)), list(rng.lognormal(3, 2, size)))
+    return table, rng.random((2, size)) < 0.7
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 60), max_size=4))
+def test_a_table_in_parts_gives_the_very_same_figures(seed: int, cuts: list[int]) -> None:
+    table, members = _drawn(np.random.default_rng(seed), 60)
+    areas = [CountedArea(name="a", area_um2=900.0), CountedArea(name="b", area_um2=7.0)]
+    whole, parts = CountTally(NAMES, areas), CountTally(NAMES, areas)
+    whole.add(table, members)
+    edges = [0, *sorted(cuts), 60]
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        parts.add(table.iloc[start:stop], members[:, start:stop])
+    assert _rows(parts) == _rows(whole)
+    for row, chosen in zip(_rows(whole)[::3], members, strict=True):
+        found = table["area_um2"].to_numpy()[chosen & (table["class"] == NAMES[0]).to_numpy()]
+        assert row["count"] == len(found)
+        assert row["area_um2"] == pytest.approx(found.sum())
