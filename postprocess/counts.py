@@ -52,7 +52,7 @@ class CountTally:
             members: `(areas, n)`, which object belongs to which area.
         """
         size = len(self._class_names)
-        class_id = pd.Categorical(table["class"], categories=list(self._class_names)).codes
+        class_id = pd.Index(self._class_names).get_indexer(table["class"])
         found_um2 = table["area_um2"].to_numpy()
         for counts, sums, chosen in zip(self._counts, self._sums_um2, members, strict=True):
             index = class_id[chosen & (class_id >= 0)]

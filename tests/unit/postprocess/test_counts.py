@@ -1,5 +1,6 @@
 """Counts per area and class, whole and in parts."""
 
+from itertools import pairwise
 from typing import Any
 
 import geopandas as gpd
@@ -86,7 +87,7 @@ def test_a_table_in_parts_gives_the_very_same_figures(seed: int, cuts: list[int]
     whole, parts = CountTally(NAMES, areas), CountTally(NAMES, areas)
     whole.add(table, members)
     edges = [0, *sorted(cuts), 60]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         parts.add(table.iloc[start:stop], members[:, start:stop])
     assert _rows(parts) == _rows(whole)
     for row, chosen in zip(_rows(whole)[::3], members, strict=True):
