@@ -96,11 +96,10 @@ def tabulate_objects(
         either side; never without ROIs), `recombined` and `has_holes`. `attrs["mpp"]` holds
         micrometres per level-0 pixel.
     """
-    outlines = trace_outlines(objects.pixels)
     factor = scale.factor
+    outlines = trace_outlines(objects.pixels, factor=factor)
     boxes, centroids = objects.pixels.boxes, objects.pixels.centroids
     names = np.array(list(class_names), dtype=object)
-    geometry = shapely.transform(outlines.geometry, lambda xy: xy * factor)
     frame = gpd.GeoDataFrame(
         {
             # The type is named, so that a table without objects has the same columns.
@@ -114,11 +113,11 @@ def tabulate_objects(
             "at_slide_border": (boxes[:, :2] <= 0).any(axis=1)
             | (boxes[:, 2] >= scale.extent.width)
             | (boxes[:, 3] >= scale.extent.height),
-            "at_roi_border": _near_border(geometry, rois, distance=factor),
+            "at_roi_border": _near_border(outlines.geometry, rois, distance=factor),
             "recombined": objects.recombined,
             "has_holes": outlines.holes > 0,
         },
-        geometry=geometry,
+        geometry=outlines.geometry,
     )
     frame.attrs["mpp"] = scale.slide_mpp
     return frame
