@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -12,31 +14,23 @@ import pandas as pd
 
 from slideloom.errors import SettingsError
 from slideloom.models.spec import ModelClass
-from slideloom.workflows.export.geojson import ObjectType, write_geojson
-from slideloom.workflows.export.geoparquet import write_geoparquet
-from slideloom.workflows.export.tables import write_csv
+from slideloom.workflows.export.context import ExportContext, ObjectType, TableWriter
+from slideloom.workflows.export.geojson import open_geojson
+from slideloom.workflows.export.geoparquet import open_geoparquet
+from slideloom.workflows.export.tables import open_csv, write_csv
 from slideloom.wsi.geometry import Point
 
-__all__ = ["EXPORTERS", "ExportInput", "Exporter", "check_formats", "write_exports"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportInput:
-    """What a slide's result gives to every exporter.
-
-    Attributes:
-        objects: Table of objects, geometry in level-0 pixels, `mpp` in `attrs`.
-        counts: One row per region of interest and class.
-        classes: Name and colour of each class.
-        object_type: What the objects are in QuPath.
-        offset: Where QuPath's image begins, in level-0 pixels (the slide's bounds).
-    """
-
-    objects: gpd.GeoDataFrame
-    counts: pd.DataFrame
-    classes: tuple[ModelClass, ...]
-    object_type: ObjectType
-    offset: Point
+__all__ = [
+    "EXPORTERS",
+    "ExportContext",
+    "ExportInput",
+    "Exporter",
+    "ObjectType",
+    "TableWriter",
+    "check_formats",
+    "open_exports",
+    "write_exports",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,53 +39,61 @@ class Exporter:
 
     Attributes:
         file_name: Of the file in the slide's folder.
-        write: Writes the file at a path, atomically.
+        open: Opens the file at a path for writing; it takes its name when the block ends without
+            an error.
     """
 
     file_name: str
-    write: Callable[[Path, ExportInput], object]
-
-
-def _geojson(path: Path, data: ExportInput) -> int:
-    return write_geojson(
-        path,
-        data.objects,
-        classes=data.classes,
-        object_type=data.object_type,
-        offset=data.offset,
-    )
+    open: Callable[[Path, ExportContext], AbstractContextManager[TableWriter]]
 
 
 EXPORTERS: Mapping[str, Exporter] = MappingProxyType(
     {
-        "geojson": Exporter(file_name="objects.geojson", write=_geojson),
-        "geojson.gz": Exporter(file_name="objects.geojson.gz", write=_geojson),
-        "parquet": Exporter(
-            file_name="objects.parquet",
-            write=lambda path, data: write_geoparquet(path, data.objects),
-        ),
-        "csv": Exporter(
-            file_name="counts.csv", write=lambda path, data: write_csv(path, data.counts)
-        ),
+        "geojson": Exporter(file_name="objects.geojson", open=open_geojson),
+        "geojson.gz": Exporter(file_name="objects.geojson.gz", open=open_geojson),
+        "parquet": Exporter(file_name="objects.parquet", open=open_geoparquet),
+        "csv": Exporter(file_name="objects.csv", open=open_csv),
     }
 )
 
 
-def write_exports(folder: Path, data: ExportInput, *, formats: Iterable[str]) -> list[Path]:
-    """Write one file per format into `folder`, and return their paths in the order asked.
+@contextmanager
+def open_exports(
+    folder: Path, context: ExportContext, *, formats: Iterable[str]
+) -> Iterator[TableWriter]:
+    """Open one file per format in `folder`, and write every table to all of them side by side.
+
+    The files take their names when the block ends without an error; else none is left.
+
+    Args:
+        folder: Of the slide.
+        context: What holds for all objects.
+        formats: Keys of `EXPORTERS`; a format named twice is written once.
 
     Raises:
         SettingsError: A format that no exporter writes; nothing is written then.
         OutputError: A file cannot be written.
     """
-    wanted = list(formats)
+    wanted = list(dict.fromkeys(formats))
     check_formats(wanted)
-    paths = []
-    for name in wanted:
-        path = folder / EXPORTERS[name].file_name
-        EXPORTERS[name].write(path, data)
-        paths.append(path)
-    return paths
+    with ThreadPoolExecutor(max(1, len(wanted))) as pool, ExitStack() as stack:
+        opened = [
+            EXPORTERS[name].open(folder / EXPORTERS[name].file_name, context) for name in wanted
+        ]
+        yield _Several([stack.enter_context(file) for file in opened], pool)
+
+
+class _Several:
+    """Writes to several files at the same time."""
+
+    def __init__(self, writers: list[TableWriter], pool: ThreadPoolExecutor) -> None:
+        self._writers = writers
+        self._pool = pool
+
+    def write(self, objects: gpd.GeoDataFrame) -> None:
+        """Append a part of the objects table; see `TableWriter`."""
+        for done in [self._pool.submit(writer.write, objects) for writer in self._writers]:
+            done.result()
 
 
 def check_formats(formats: Iterable[str]) -> None:
@@ -104,3 +106,30 @@ def check_formats(formats: Iterable[str]) -> None:
     if unknown:
         msg = f"no exporter writes {', '.join(unknown)}: choose from {', '.join(EXPORTERS)}"
         raise SettingsError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportInput:
+    """What `write_exports` takes."""
+
+    objects: gpd.GeoDataFrame
+    counts: pd.DataFrame
+    classes: tuple[ModelClass, ...]
+    object_type: ObjectType
+    offset: Point
+
+
+def write_exports(folder: Path, data: ExportInput, *, formats: Iterable[str]) -> list[Path]:
+    """Write all at once, and counts.csv with `csv`; goes as soon as runs use `open_exports`."""
+    wanted = list(formats)
+    context = ExportContext(
+        classes=data.classes,
+        object_type=data.object_type,
+        offset=data.offset,
+        mpp=data.objects.attrs["mpp"],
+    )
+    with open_exports(folder, context, formats=wanted) as writer:
+        writer.write(data.objects)
+    if "csv" in wanted:
+        write_csv(folder / "counts.csv", data.counts)
+    return [folder / EXPORTERS[name].file_name for name in wanted]

@@ -2,139 +2,153 @@
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import orjson
+import pandas as pd
 from numpy.typing import NDArray
 
 from slideloom.errors import SettingsError
-from slideloom.models.spec import ModelClass
 from slideloom.workflows.export.atomic import atomic_file
-from slideloom.workflows.export.ring_text import polygons_to_json
-from slideloom.workflows.export.rounding import round_polygons
-from slideloom.wsi.geometry import Point
+from slideloom.workflows.export.compression import gzip_members
+from slideloom.workflows.export.context import ExportContext, ObjectType
+from slideloom.workflows.export.measurements import measured_columns, measurement_name
+from slideloom.workflows.export.ring_text import geometry_text
+from slideloom.workflows.export.rounding import round_shapes
+from slideloom.workflows.export.text import (
+    TextColumn,
+    chosen_text,
+    join_rows,
+    number_text,
+    same_text,
+)
 
-__all__ = ["ObjectType", "write_geojson"]
+__all__ = ["GeojsonWriter", "ObjectType", "open_geojson"]
 
-ObjectType = Literal["detection", "annotation"]
-
-# As a person reads them in QuPath's table of measurements.
-_MEASUREMENTS = {
-    "area_um2": "Area um^2",
-    "perimeter_um": "Perimeter um",
-    "score": "Score",
-}
-_DECIMALS = 4
 # Bounds the memory for text, which is several times that of the coordinates.
 _OBJECTS_PER_BATCH = 20_000
-_NOT_FINITE = {"nan": b'"NaN"', "inf": b'"Infinity"', "-inf": b'"-Infinity"'}
+_UUID_LENGTH = 36
 
 
-def write_geojson(
-    path: Path,
-    objects: gpd.GeoDataFrame,
-    *,
-    classes: Sequence[ModelClass],
-    object_type: ObjectType,
-    offset: Point,
-) -> int:
-    """Write objects for QuPath, atomically; a name that ends in `.gz` is compressed.
+@contextmanager
+def open_geojson(path: Path, context: ExportContext) -> Iterator[GeojsonWriter]:
+    """A file of objects for QuPath that appears when the block ends without an error.
 
-    Coordinates are rounded to 0.01 px and polygons are made valid after that, as one
-    invalid polygon makes QuPath refuse the file. Measurements that are not finite become the
-    strings "NaN", "Infinity" and "-Infinity".
+    A name that ends in `.gz` is compressed. Without a single object the collection is empty.
 
     Args:
         path: `.geojson` or `.geojson.gz`.
-        objects: Table of objects, geometry in level-0 pixels; none give an empty collection.
-        classes: Name and colour of every class that the objects may have.
-        object_type: `detection` for objects, `annotation` for the areas of a semantic result.
-        offset: Where the image as QuPath opens it begins, in level-0 pixels (the slide's bounds).
-
-    Returns:
-        The number of features written: objects without an area after rounding are left out.
+        context: What holds for all objects.
 
     Raises:
-        SettingsError: An object has a class that `classes` does not hold.
         OutputError: The file cannot be written.
     """
-    labels = _classifications(objects, classes)
-    kind = orjson.dumps(object_type)
-    # The areas of a mask have no score: a column without a single value is left out.
-    measured = [column for column in _MEASUREMENTS if objects[column].notna().any()]
-    count = 0
-    with atomic_file(path) as raw, _compressed(raw, path) as file:
-        file.write(b'{"type":"FeatureCollection","features":[')
+    with atomic_file(path) as file:
+        if path.suffix == ".gz":
+            with gzip_members(file) as write, _collection(write, context) as writer:
+                yield writer
+        else:
+            with _collection(file.write, context) as writer:
+                yield writer
+
+
+@contextmanager
+def _collection(
+    write: Callable[[bytes], object], context: ExportContext
+) -> Iterator[GeojsonWriter]:
+    write(b'{"type":"FeatureCollection","features":[')
+    yield GeojsonWriter(write, context)
+    write(b"\n]}\n")
+
+
+class GeojsonWriter:
+    """Writes objects as features.
+
+    Coordinates are rounded to 0.01 px and polygons are made valid after that, as one invalid
+    polygon makes QuPath refuse the file; polygons without an area after that are left out. Points
+    stay points. Every column of numbers or flags is a measurement; those that are not finite
+    become the strings "NaN", "Infinity" and "-Infinity".
+
+    Args:
+        write: Appends to the file.
+        context: What holds for all objects.
+    """
+
+    def __init__(self, write: Callable[[bytes], object], context: ExportContext) -> None:
+        self._write = write
+        self._context = context
+        self._numbers = {item.name: number for number, item in enumerate(context.classes)}
+        self._classes = [
+            orjson.dumps({"name": item.name, "color": item.color}) for item in context.classes
+        ]
+        self._count = 0
+
+    def write(self, objects: gpd.GeoDataFrame) -> None:
+        """Append a part of the objects table; see `TableWriter`.
+
+        Raises:
+            SettingsError: An object has a class without a colour, or its id is no UUID.
+        """
+        measured = measured_columns(objects)
         for start in range(0, len(objects), _OBJECTS_PER_BATCH):
-            batch = objects.iloc[start : start + _OBJECTS_PER_BATCH]
-            lines = list(
-                _features(batch, labels=labels, kind=kind, offset=offset, measured=measured)
+            self._write_batch(objects.iloc[start : start + _OBJECTS_PER_BATCH], measured)
+
+    def _write_batch(self, objects: gpd.GeoDataFrame, measured: list[str]) -> None:
+        classes = self._class_numbers(objects["class"])
+        shapes = round_shapes(objects.geometry.to_numpy(), self._context.offset)
+        kept = objects[shapes.kept]
+        if kept.empty:
+            return
+        count = len(kept)
+        kind = orjson.dumps(self._context.object_type)
+        columns = [
+            same_text(b',\n{"type":"Feature","id":"', count),
+            _id_text(kept["id"]),
+            same_text(b'","geometry":', count),
+            *geometry_text(shapes),
+            same_text(b'},"properties":{"objectType":%b,"classification":' % kind, count),
+            chosen_text(self._classes, classes[shapes.kept]),
+            same_text(b',"measurements":{', count),
+            *_measurement_text(kept, measured),
+            same_text(b"}}}", count),
+        ]
+        text = join_rows(columns)
+        # No comma before the first feature.
+        self._write(text[0 if self._count else 1 :].tobytes())
+        self._count += count
+
+    def _class_numbers(self, names: pd.Series[str]) -> NDArray[np.int64]:
+        codes, found = pd.factorize(names)
+        unknown = sorted(set(found) - set(self._numbers))
+        if unknown:
+            msg = (
+                f"objects of class {unknown} have no colour among the classes "
+                f"{list(self._numbers)}: give every class that the table holds"
             )
-            if lines:
-                file.write(b",\n" if count else b"\n")
-                file.write(b",\n".join(lines))
-            count += len(lines)
-        file.write(b"\n]}\n")
-    return count
+            raise SettingsError(msg)
+        return np.array([self._numbers[name] for name in found], np.int64)[codes]
 
 
-def _compressed(file: BinaryIO, path: Path) -> AbstractContextManager[BinaryIO]:
-    """Compress where the name asks for it; the same objects give the same bytes."""
-    if path.suffix != ".gz":
-        return nullcontext(file)
-    # No name and no time in the header.
-    packed = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0)
-    return cast("AbstractContextManager[BinaryIO]", packed)
-
-
-def _classifications(objects: gpd.GeoDataFrame, classes: Sequence[ModelClass]) -> dict[str, bytes]:
-    unknown = sorted(set(objects["class"].unique()) - {item.name for item in classes})
-    if unknown:
-        msg = (
-            f"objects of class {unknown} have no colour among the classes "
-            f"{[item.name for item in classes]}: give every class that the table holds"
-        )
+def _id_text(ids: pd.Series[str]) -> TextColumn:
+    width = _UUID_LENGTH + 3
+    raw = np.frombuffer(orjson.dumps(ids.tolist()), np.uint8)[1:]
+    fits = len(raw) == len(ids) * width
+    # Quotes in their places and nowhere else: each id has the right length.
+    if not (fits and (raw.reshape(-1, width)[:, [0, width - 2]] == ord('"')).all()):
+        msg = "QuPath knows objects by UUIDs, and the table has other ids: give every object a UUID"
         raise SettingsError(msg)
-    return {item.name: orjson.dumps({"name": item.name, "color": item.color}) for item in classes}
+    starts = np.arange(len(ids), dtype=np.int64) * width + 1
+    return TextColumn(data=raw, starts=starts, stops=starts + _UUID_LENGTH)
 
 
-def _features(
-    objects: gpd.GeoDataFrame,
-    *,
-    labels: dict[str, bytes],
-    kind: bytes,
-    offset: Point,
-    measured: Sequence[str],
-) -> Iterator[bytes]:
-    rounded = round_polygons(objects.geometry.to_numpy(), offset)
-    table = objects[rounded.kept]
-    measurements = [_numbers(table[column].to_numpy()) for column in measured]
-    names = [orjson.dumps(_MEASUREMENTS[column]) for column in measured]
-    shapes = polygons_to_json(rounded.geometry)
-    rows = zip(table["id"], shapes, table["class"], zip(*measurements, strict=True), strict=True)
-    for identity, shape, name, values in rows:
-        pairs = b",".join(
-            b"%b:%b" % (measured, value) for measured, value in zip(names, values, strict=True)
-        )
-        yield (
-            b'{"type":"Feature","id":%b,"geometry":%b,"properties":'
-            b'{"objectType":%b,"classification":%b,"measurements":{%b}}}'
-            % (orjson.dumps(identity), shape, kind, labels[name], pairs)
-        )
-
-
-def _numbers(values: NDArray[Any]) -> list[bytes]:
-    """Each number as JSON text; one that is not finite as the string that QuPath knows."""
-    if not len(values):
-        return []
-    numbers = np.round(values.astype(np.float64), _DECIMALS)
-    texts = orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
-    for place in np.flatnonzero(~np.isfinite(numbers)):
-        texts[place] = _NOT_FINITE[str(float(numbers[place]))]
-    return texts
+def _measurement_text(objects: gpd.GeoDataFrame, measured: list[str]) -> Iterator[TextColumn]:
+    for place, name in enumerate(measured):
+        key = orjson.dumps(measurement_name(name))
+        yield same_text(b"%b%b:" % (b"," if place else b"", key), len(objects))
+        values: NDArray[Any] = objects[name].to_numpy(np.float64, na_value=np.nan)
+        yield number_text(values)

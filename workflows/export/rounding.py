@@ -1,4 +1,4 @@
-"""Polygons on the grid of 0.01 px that QuPath rounds to, each of them valid."""
+"""Shapes on the grid of 0.01 px that QuPath rounds to, each of them valid."""
 
 from __future__ import annotations
 
@@ -9,52 +9,69 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from slideloom.workflows.export.rings import RingTree, proven_simple, ring_tree
 from slideloom.wsi.geometry import Point
 
-__all__ = ["STEPS_PER_PX", "RoundedPolygons", "round_polygons"]
+__all__ = ["DECIMALS", "RoundedShapes", "round_shapes"]
 
-STEPS_PER_PX = 100
+DECIMALS = 2
+_STEPS_PER_PX = 10**DECIMALS
 # A repaired polygon goes to the coarser grid of 0.25 px. Its numbers are exact in binary, so what
 # GEOS finds valid in them is valid for every reader, and they are multiples of 0.01 too.
 _REPAIR_GRID_PX = 0.25
+_POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RoundedPolygons:
-    """Valid polygons whose coordinates are multiples of 0.01 px.
+class RoundedShapes:
+    """Points and valid polygons whose coordinates are multiples of 0.01 px.
 
     Attributes:
-        geometry: `(m,)` shapely Polygon or MultiPolygon, each with an area.
-        kept: `(n,)`, which of the polygons given are among them, in their order.
+        steps: `(p, 2)` int64, the points of `tree` in hundredths of a pixel.
+        tree: The `m` shapes that are left, in the order given; its own points are not rounded.
+        kept: `(n,)`, which of the shapes given are left.
     """
 
-    geometry: NDArray[Any]
+    steps: NDArray[np.int64]
+    tree: RingTree
     kept: NDArray[np.bool_]
 
 
-def round_polygons(geometry: NDArray[Any], offset: Point) -> RoundedPolygons:
-    """Shift polygons so that `offset` becomes the origin, and round them to 0.01 px.
+def round_shapes(geometry: NDArray[Any], offset: Point) -> RoundedShapes:
+    """Shift shapes so that `offset` becomes the origin, and round them to 0.01 px.
 
     A polygon that rounding makes invalid is repaired, which moves its points by up to 0.125 px.
-    What has no area after that, is empty, None, or no polygon at all is left out.
+    A polygon that has no area after that is left out, and so is what is empty, None, or neither a
+    Point nor a Polygon or MultiPolygon.
 
     Args:
         geometry: `(n,)` shapely geometries, in level-0 pixels.
         offset: The new origin, in level-0 pixels.
     """
     origin = np.array([offset.x, offset.y], np.float64)
+    kinds = shapely.get_type_id(geometry)
+    kept = np.isin(kinds, [*_POLYGONS, shapely.GeometryType.POINT]) & ~shapely.is_empty(geometry)
+    shapes = _rounded(geometry, kept, origin=origin)
+    doubtful = np.flatnonzero(kept)[~proven_simple(shapes.steps, shapes.tree)]
     rounded = shapely.transform(
-        geometry, lambda xy: np.rint((xy - origin) * STEPS_PER_PX) / STEPS_PER_PX
+        geometry[doubtful], lambda xy: np.rint((xy - origin) * _STEPS_PER_PX) / _STEPS_PER_PX
     )
-    wrong = ~(shapely.is_valid(rounded) | shapely.is_missing(rounded))
-    if wrong.any():
-        rounded[wrong] = _repair(rounded[wrong])
-    polygonal = np.isin(
-        shapely.get_type_id(rounded),
-        [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON],
-    )
-    kept = polygonal & (shapely.area(rounded) > 0)
-    return RoundedPolygons(geometry=rounded[kept], kept=kept)
+    wrong = ~shapely.is_valid(rounded)
+    if not wrong.any():
+        return shapes
+    repaired, index = _repair(rounded[wrong]), doubtful[wrong]
+    geometry, kept = geometry.copy(), kept.copy()
+    geometry[index] = shapely.transform(repaired, lambda xy: xy + origin)
+    kept[index] = np.isin(shapely.get_type_id(repaired), _POLYGONS) & (shapely.area(repaired) > 0)
+    return _rounded(geometry, kept, origin=origin)
+
+
+def _rounded(
+    geometry: NDArray[Any], kept: NDArray[np.bool_], *, origin: NDArray[np.float64]
+) -> RoundedShapes:
+    tree = ring_tree(geometry[kept])
+    steps = np.rint((tree.points - origin) * _STEPS_PER_PX).astype(np.int64)
+    return RoundedShapes(steps=steps, tree=tree, kept=kept)
 
 
 def _repair(geometry: NDArray[Any]) -> NDArray[Any]:

@@ -18,8 +18,8 @@ from slideloom.errors import SettingsError
 from slideloom.models.spec import ModelClass
 from slideloom.testing.geojson import validate_geojson
 from slideloom.workflows.export import geojson
-from slideloom.workflows.export.geojson import write_geojson
-from slideloom.workflows.export.ring_text import polygons_to_json
+from slideloom.workflows.export.context import ExportContext
+from slideloom.workflows.export.geojson import open_geojson
 from slideloom.wsi.geometry import Point
 
 CLASSES = (
@@ -31,28 +31,34 @@ RING = Polygon([(0, 0), (4, 0), (4, 4), (0, 4)], [[(1, 1), (2, 1), (2, 2), (1, 2
 TWO = MultiPolygon([box(10, 0, 11, 1), RING.buffer(0), box(20.5, 1, 22, 2.25)])
 
 
-def table(*polygons: shapely.Geometry | None, **columns: Any) -> gpd.GeoDataFrame:
-    count = len(polygons)
+def table(*shapes: shapely.Geometry | None, **columns: Any) -> gpd.GeoDataFrame:
+    count = len(shapes)
     values: dict[str, Any] = {
         "id": [str(uuid.UUID(int=i, version=4)) for i in range(count)],
         "class": ["tumour"] * count,
         "score": np.full(count, 0.3, np.float32),
         "area_um2": np.arange(count) + 0.5,
-        "perimeter_um": np.arange(count) * 2.0,
+        "centroid_x": np.arange(count) * 9.0,
+        "has_holes": np.arange(count) % 2 == 0,
     }
-    return gpd.GeoDataFrame(values | columns, geometry=list(polygons))
+    return gpd.GeoDataFrame(values | columns, geometry=list(shapes))
 
 
-def written(path: Path, objects: gpd.GeoDataFrame, offset: Point = ORIGIN) -> list[dict[str, Any]]:
-    count = write_geojson(path, objects, classes=CLASSES, object_type="detection", offset=offset)
+def context(offset: Point = ORIGIN) -> ExportContext:
+    return ExportContext(classes=CLASSES, object_type="detection", offset=offset, mpp=0.5)
+
+
+def written(path: Path, *parts: gpd.GeoDataFrame, offset: Point = ORIGIN) -> list[dict[str, Any]]:
+    with open_geojson(path, context(offset)) as writer:
+        for part in parts:
+            writer.write(part)
     raw = path.read_bytes()
     text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
     validate_geojson(path)
     collection = json.loads(text, parse_constant=reject)
     assert collection["type"] == "FeatureCollection"
     features: list[dict[str, Any]] = collection["features"]
-    assert len(features) == count
-    assert len(text.splitlines()) == count + 2
+    assert len(text.splitlines()) == len(features) + 2
     return features
 
 
@@ -70,7 +76,7 @@ def test_a_feature_says_what_qupath_reads(tmp_path: Path) -> None:
         "properties": {
             "objectType": "detection",
             "classification": {"name": "tumour", "color": [200, 0, 0]},
-            "measurements": {"Area um^2": 0.5, "Perimeter um": 0.0, "Score": 0.3},
+            "measurements": {"Score": 0.3, "Area um^2": 0.5, "Has holes": 1},
         },
     }
 
@@ -83,7 +89,9 @@ def test_holes_and_parts_are_kept(tmp_path: Path) -> None:
 
 
 def test_the_bounds_offset_is_subtracted(tmp_path: Path) -> None:
-    [feature] = written(tmp_path / "a.geojson", table(box(100, 50, 101, 52)), Point(x=90, y=50))
+    [feature] = written(
+        tmp_path / "a.geojson", table(box(100, 50, 101, 52)), offset=Point(x=90, y=50)
+    )
     assert shapely.geometry.shape(feature["geometry"]).bounds == (10, 0, 11, 2)
 
 
@@ -147,24 +155,96 @@ def test_batches_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (tmp_path / "single.geojson").read_bytes() == whole
 
 
+def test_points_stay_points(tmp_path: Path) -> None:
+    objects = table(shapely.Point(3, 4.567), RING, shapely.Point())
+    features = written(tmp_path / "a.geojson", objects, offset=Point(x=1, y=0))
+    assert features[0]["geometry"] == {"type": "Point", "coordinates": [2, 4.57]}
+    assert [item["geometry"]["type"] for item in features] == ["Point", "Polygon"]
+
+
+def test_parts_make_one_collection(tmp_path: Path) -> None:
+    objects = table(RING, TWO, shapely.Point(1, 1))
+    parts = [objects[:0], objects[:1], objects[1:1], objects[1:]]
+    assert written(tmp_path / "a.geojson", *parts) == written(tmp_path / "b.geojson", objects)
+
+
+def test_numbers_and_flags_are_measurements_and_places_are_not(tmp_path: Path) -> None:
+    objects = table(RING, major_axis_um=[2.5], at_roi_border=[False], note=["x"], rank=[7])
+    [feature] = written(tmp_path / "a.geojson", objects)
+    assert feature["properties"]["measurements"] == {
+        "Score": 0.3,
+        "Area um^2": 0.5,
+        "Has holes": 1,
+        "Major axis um": 2.5,
+        "At roi border": 0,
+        "Rank": 7,
+    }
+
+
+@pytest.mark.parametrize("ids", [["nucleus 1"], ["x" * 36 + '"'], ["a" * 35, "b" * 37]])
+def test_an_id_that_qupath_would_ignore_is_refused(tmp_path: Path, ids: list[str]) -> None:
+    with pytest.raises(SettingsError, match="give every object a UUID"):
+        written(tmp_path / "a.geojson", table(*[RING] * len(ids), id=ids))
+
+
+def test_members_of_a_compressed_file_follow_the_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(geojson, "_OBJECTS_PER_BATCH", 3)
+    objects = table(*(box(i, 0, i + 1, 1) for i in range(40)))
+    plain = written(tmp_path / "a.geojson", objects)
+    assert written(tmp_path / "a.geojson.gz", objects) == plain
+    assert (tmp_path / "a.geojson.gz").read_bytes().count(b"\x1f\x8b\x08\0\0\0\0\0") == 16
+
+
+def slow_feature(row: Any) -> dict[str, Any]:
+    """One feature as plain Python writes it; the shape is a valid one in hundredths."""
+    number = {column: round(float(row[column]), 4) for column in ("score", "area_um2")}
+    return {
+        "type": "Feature",
+        "id": row["id"],
+        "geometry": json.loads(shapely.to_geojson(row["geometry"])),
+        "properties": {
+            "objectType": "detection",
+            "classification": {
+                "name": row["class"],
+                "color": next(list(c.color) for c in CLASSES if c.name == row["class"]),
+            },
+            "measurements": {
+                "Score": number["score"],
+                "Area um^2": number["area_um2"],
+                "Has holes": int(row["has_holes"]),
+            },
+        },
+    }
+
+
 hundredths = st.integers(-10_000_000, 100_000_000).map(lambda steps: steps / 100)
 
 
 @given(
     boxes=st.lists(
         st.lists(st.tuples(hundredths, hundredths), min_size=1, max_size=3), min_size=1, max_size=4
-    )
+    ),
+    areas=st.lists(st.floats(-1e9, 1e9), min_size=4, max_size=4),
 )
-def test_coordinates_parse_to_the_very_same_numbers(
+def test_features_equal_those_of_plain_json(
+    tmp_path_factory: pytest.TempPathFactory,
     boxes: list[list[tuple[float, float]]],
+    areas: list[float],
 ) -> None:
     shapes = np.empty(len(boxes), object)
     shapes[:] = [
-        MultiPolygon([box(x, y, x + 7, y + 0.25) for x, y in corners])
+        shapely.union_all([box(x, y, x + 7, y + 0.25) for x, y in corners])
         if len(corners) > 1
         else box(corners[0][0], corners[0][1], corners[0][0] + 3, corners[0][1] + 3)
         for corners in boxes
     ]
     shapes = shapely.transform(shapes, lambda xy: np.round(xy, 2))
-    slow = [json.loads(text) for text in shapely.to_geojson(shapes)]
-    assert [json.loads(text) for text in polygons_to_json(shapes)] == slow
+    count = len(boxes)
+    objects = table(
+        *shapes, area_um2=areas[:count], **{"class": [CLASSES[i % 2].name for i in range(count)]}
+    )
+    path = tmp_path_factory.mktemp("out") / "a.geojson"
+    features = written(path, objects)
+    assert features == [slow_feature(row) for _, row in objects.iterrows()]

@@ -1,59 +1,108 @@
-"""Each format that a run may be asked for has one exporter."""
+"""Each format that a run may be asked for has one exporter, which takes tables part by part."""
 
 from pathlib import Path
 
 import geopandas as gpd
-import pandas as pd
+import numpy as np
 import pytest
 import shapely
 
 from slideloom.errors import SettingsError
 from slideloom.models.spec import ModelClass
-from slideloom.workflows.export import EXPORTERS, ExportInput, write_exports
+from slideloom.workflows.export import EXPORTERS, ExportContext, check_formats, open_exports
 from slideloom.wsi.geometry import Point
 
+CONTEXT = ExportContext(
+    classes=(ModelClass(name="tumour", color=(200, 0, 0)),),
+    object_type="annotation",
+    offset=Point(x=1, y=0),
+    mpp=0.25,
+)
 
-@pytest.fixture
-def data() -> ExportInput:
-    objects = gpd.GeoDataFrame(
+
+def table(count: int, first: int = 0) -> gpd.GeoDataFrame:
+    numbers = np.arange(first, first + count)
+    return gpd.GeoDataFrame(
         {
-            "id": ["7f3e2c60-3a7b-4b8a-9f0e-2d1c5b6a7e8f"],
-            "class": ["tumour"],
-            "score": [0.5],
-            "area_um2": [1.0],
-            "perimeter_um": [4.0],
+            "id": [f"7f3e2c60-3a7b-4b8a-9f0e-{number:012d}" for number in numbers],
+            "class": np.full(count, "tumour"),
+            "score": np.full(count, 0.5, np.float32),
+            "area_um2": np.ones(count),
         },
-        geometry=[shapely.box(0, 0, 4, 4)],
+        geometry=[shapely.box(8 * number, 0, 8 * number + 4, 4) for number in numbers.tolist()],
     )
-    objects.attrs["mpp"] = 0.25
-    return ExportInput(
-        objects=objects,
-        counts=pd.DataFrame({"class": ["tumour"], "count": [1]}),
-        classes=(ModelClass(name="tumour", color=(200, 0, 0)),),
-        object_type="annotation",
-        offset=Point(x=1, y=0),
-    )
+
+
+def write(folder: Path, *parts: gpd.GeoDataFrame, formats: list[str]) -> list[bytes]:
+    folder.mkdir()
+    with open_exports(folder, CONTEXT, formats=formats) as writer:
+        for part in parts:
+            writer.write(part)
+    return [(folder / EXPORTERS[name].file_name).read_bytes() for name in formats]
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
-def test_each_format_writes_its_own_file(tmp_path: Path, data: ExportInput, name: str) -> None:
-    assert write_exports(tmp_path, data, formats=[name]) == [tmp_path / EXPORTERS[name].file_name]
-    assert [file.name for file in tmp_path.iterdir()] == [EXPORTERS[name].file_name]
+def test_each_format_writes_its_own_file(tmp_path: Path, name: str) -> None:
+    [content] = write(tmp_path / "out", table(1), formats=[name])
+    assert content
+    assert [file.name for file in (tmp_path / "out").iterdir()] == [EXPORTERS[name].file_name]
 
 
 def test_files_of_different_formats_differ_in_name() -> None:
     assert len({item.file_name for item in EXPORTERS.values()}) == len(EXPORTERS)
 
 
-def test_the_settings_reach_the_file(tmp_path: Path, data: ExportInput) -> None:
-    [path] = write_exports(tmp_path, data, formats=["geojson"])
-    assert '"objectType":"annotation"' in path.read_text()
-    assert "[[[3,0],[3,4],[-1,4],[-1,0],[3,0]]]" in path.read_text()
+@pytest.mark.parametrize("name", [name for name in EXPORTERS if name != "geojson.gz"])
+def test_parts_do_not_show(tmp_path: Path, name: str) -> None:
+    whole = write(tmp_path / "whole", table(7), formats=[name])
+    parts = [table(2), table(0), table(4, 2), table(1, 6)]
+    assert write(tmp_path / "parts", *parts, formats=[name]) == whole
 
 
-def test_an_unknown_format_stops_before_anything_is_written(
-    tmp_path: Path, data: ExportInput
-) -> None:
-    with pytest.raises(SettingsError, match="writes shp: choose from geojson,"):
-        write_exports(tmp_path, data, formats=["geojson", "shp"])
+def test_all_formats_are_written_side_by_side(tmp_path: Path) -> None:
+    formats = list(EXPORTERS)
+    alone = [write(tmp_path / name, table(5), formats=[name])[0] for name in formats]
+    assert write(tmp_path / "all", table(5), formats=formats) == alone
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_no_part_at_all_leaves_a_whole_file(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "out", formats=[name])
+    assert (tmp_path / "out" / EXPORTERS[name].file_name).exists()
+
+
+def test_an_error_in_the_block_leaves_no_file(tmp_path: Path) -> None:
+    def write_and_fail() -> None:
+        with open_exports(tmp_path, CONTEXT, formats=EXPORTERS) as writer:
+            writer.write(table(3))
+            assert len(list(tmp_path.iterdir())) == len(EXPORTERS)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write_and_fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_format_that_fails_stops_all(tmp_path: Path) -> None:
+    objects = table(2)
+    objects["class"] = "gland"
+    with (
+        pytest.raises(SettingsError, match=r"\['gland'\] have no colour"),
+        open_exports(tmp_path, CONTEXT, formats=EXPORTERS) as writer,
+    ):
+        writer.write(objects)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_settings_reach_the_file(tmp_path: Path) -> None:
+    [content] = write(tmp_path / "out", table(1), formats=["geojson"])
+    assert b'"objectType":"annotation"' in content
+    assert b"[[[3,0],[3,4],[-1,4],[-1,0],[3,0]]]" in content
+
+
+def test_an_unknown_format_stops_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="writes shp: choose from geojson,"):
+        write(tmp_path / "out", table(1), formats=["geojson", "shp"])
+    assert list((tmp_path / "out").iterdir()) == []
+    with pytest.raises(SettingsError, match="writes shp"):
+        check_formats(["shp"])
