@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from slideloom.errors import SettingsError
 from slideloom.models.spec import ModelSpec, Task
@@ -19,50 +20,57 @@ class Head:
     """The last layer for one task.
 
     Attributes:
-        out_channels: How many channels the network gives for a spec.
-        activate: Turns logits `(n, c, y, x)`, float32, into the maps of `TileModel.predict`.
-        decodes: Names of the decodes that can read those maps.
+        extra: Channels beside the one for each class.
+        activation: Turns logits `(n, c, y, x)`, float32, of a number of classes into maps.
     """
 
-    out_channels: Callable[[ModelSpec], int]
-    activate: Callable[[Tensor, ModelSpec], Tensor]
-    decodes: frozenset[str]
+    extra: int
+    activation: Callable[[Tensor, int], Tensor]
+
+    def out_channels(self, spec: ModelSpec) -> int:
+        """How many channels the network gives for a spec."""
+        return len(spec.classes) + self.extra
+
+    def activate(self, logits: Tensor, spec: ModelSpec) -> Tensor:
+        """Turn logits `(n, c, y, x)`, float32, into the maps of `TileModel.predict`."""
+        return self.activation(logits, len(spec.classes))
 
 
-def _semantic_channels(spec: ModelSpec) -> int:
-    background = 0 if spec.overlapping else 1
-    return len(spec.classes) + background
+def _softmax(logits: Tensor, classes: int) -> Tensor:
+    del classes
+    return torch.softmax(logits, dim=1)
 
 
-def _semantic_activate(logits: Tensor, spec: ModelSpec) -> Tensor:
-    return torch.sigmoid(logits) if spec.overlapping else torch.softmax(logits, dim=1)
-
-
-def _instance_channels(spec: ModelSpec) -> int:
-    return len(spec.classes) + 1
-
-
-def _instance_activate(logits: Tensor, spec: ModelSpec) -> Tensor:
-    del spec
+def _sigmoid(logits: Tensor, classes: int) -> Tensor:
+    del classes
     return torch.sigmoid(logits)
 
 
-HEADS: Mapping[Task, Head] = {
-    "semantic": Head(
-        out_channels=_semantic_channels,
-        activate=_semantic_activate,
-        decodes=frozenset(),
-    ),
-    "instance": Head(
-        out_channels=_instance_channels,
-        activate=_instance_activate,
-        decodes=frozenset({"distance"}),
-    ),
-}
-"""The head of every task that has one.
+def _sigmoid_tanh(logits: Tensor, classes: int) -> Tensor:
+    return torch.cat([torch.sigmoid(logits[:, :classes]), torch.tanh(logits[:, classes:])], dim=1)
 
-`semantic`, exclusive classes: a softmax over background (channel 0) and the classes; overlapping:
-one sigmoid per class. `instance`: one foreground sigmoid per class, then the inner distance.
+
+def _sigmoid_unit(logits: Tensor, classes: int) -> Tensor:
+    flow = functional.normalize(logits[:, classes:], dim=1)
+    return torch.cat([torch.sigmoid(logits[:, :classes]), flow], dim=1)
+
+
+HEADS: Mapping[Task, Mapping[str, Head]] = {
+    "semantic": {
+        "exclusive": Head(extra=1, activation=_softmax),
+        "overlapping": Head(extra=0, activation=_sigmoid),
+    },
+    "instance": {
+        "components": Head(extra=1, activation=_softmax),
+        "distance": Head(extra=1, activation=_sigmoid),
+        "flows": Head(extra=2, activation=_sigmoid_unit),
+        "hover": Head(extra=2, activation=_sigmoid_tanh),
+    },
+}
+"""The heads of every task that has some, by how its maps are read.
+
+That is the name of the spec's decode; where it has none, how its classes relate. Channels are in
+the order of `TileModel.predict`.
 """
 
 
@@ -72,17 +80,20 @@ def head_of(spec: ModelSpec) -> Head:
     Raises:
         SettingsError: The task has no head yet, or the spec's decode cannot read its maps.
     """
-    head = HEADS.get(spec.task)
-    if head is None:
+    heads = HEADS.get(spec.task)
+    if heads is None:
         msg = (
             f"model {spec.name!r} is for task {spec.task!r}, and networks do not do that task yet: "
             f"use one of {', '.join(HEADS)}"
         )
         raise SettingsError(msg)
-    if spec.decode is not None and spec.decode.name not in head.decodes:
+    kind = "overlapping" if spec.overlapping else "exclusive"
+    if spec.decode is not None:
+        kind = spec.decode.name
+    if kind not in heads:
         msg = (
-            f"model {spec.name!r} is for task {spec.task!r}, whose maps decode "
-            f"{spec.decode.name!r} cannot read: use one of {sorted(head.decodes) or 'none'}"
+            f"model {spec.name!r} is for task {spec.task!r}, whose maps cannot be read as "
+            f"{kind!r}: use one of {', '.join(heads)}"
         )
         raise SettingsError(msg)
-    return head
+    return heads[kind]

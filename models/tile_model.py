@@ -37,9 +37,16 @@ class TileModel(Protocol):
         """Maps `(n, y, x, c)`, one per tile, at the tile's own resolution.
 
         For `semantic`: probabilities in [0, 1], one channel per class where labels may overlap,
-        else background first and then one per class. For `instance`: what the spec's decode reads
-        (`distance`: foreground probability per class, then the inner distance;
-        `labels`: integers, instance ids with 0 = background, then where there are several classes
-        each pixel's class number, 1 for the first class).
+        else background first and then one per class. For `instance`: what the spec's decode reads.
+
+        - `components`: probabilities, background first and then one per class.
+        - `distance`: foreground probability per class, then the inner distance, 0 at an object's
+          border and 1 at its innermost point.
+        - `flows`: foreground probability per class, then dx and dy of a flow of length 1 that
+          leads from each pixel of an object to its centre (x to the right, y down).
+        - `hover`: foreground probability per class, then how far a pixel lies to the right of its
+          object's centre of mass and how far below it, -1 to 1 at the object's farthest pixels.
+        - `labels`: integers, instance ids with 0 = background, then where there are several
+          classes each pixel's class number, 1 for the first class.
         """
         ...

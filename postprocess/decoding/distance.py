@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.segmentation import watershed
 
 from slideloom.errors import SettingsError
+from slideloom.postprocess.decoding.flooding import flood
 from slideloom.postprocess.decoding.tile_objects import (
     Labels,
     Mask,
     TileObjects,
+    check_sizes,
     connected,
+    drop_small,
+    fill_holes,
     in_order,
     no_objects,
     read_settings,
@@ -36,6 +39,7 @@ class DistanceSettings:
         seed_high: Up to this inner distance an object may still fall into several.
         min_depth: An object falls in two only where both parts rise this far above the saddle
             between them.
+        max_hole_px: Holes of up to this size are filled.
         min_area_px: Objects smaller than this are dropped.
 
     Raises:
@@ -46,6 +50,7 @@ class DistanceSettings:
     seed_low: float = 0.2
     seed_high: float = 0.8
     min_depth: float = 0.2
+    max_hole_px: int = 64
     min_area_px: int = 16
 
     def __post_init__(self) -> None:
@@ -56,15 +61,18 @@ class DistanceSettings:
                 f"{self.threshold}, {self.seed_low} and {self.seed_high}: correct the settings"
             )
             raise SettingsError(msg)
-        if self.min_area_px < 1 or not 0 <= self.min_depth < 1:
+        if not 0 <= self.min_depth < 1:
             msg = (
-                "decode 'distance' needs min_area_px >= 1 and 0 <= min_depth < 1, got "
-                f"{self.min_area_px} and {self.min_depth}: correct the settings"
+                f"decode 'distance' needs 0 <= min_depth < 1, got {self.min_depth}: "
+                "correct the settings"
             )
             raise SettingsError(msg)
+        check_sizes("distance", min_area_px=self.min_area_px, max_hole_px=self.max_hole_px)
 
 
-def decode_distance(maps: NDArray[Any], values: Mapping[str, float | int]) -> TileObjects:
+def decode_distance(
+    maps: NDArray[Any], values: Mapping[str, float | int], *, keep_cut: bool
+) -> TileObjects:
     """See `decode`."""
     settings = read_settings(DistanceSettings, values, name="distance")
     if maps.ndim != 3 or maps.shape[2] < 2:
@@ -76,8 +84,8 @@ def decode_distance(maps: NDArray[Any], values: Mapping[str, float | int]) -> Ti
         return no_objects(mask)
     distance = np.ascontiguousarray(maps[:, :, -1], dtype=np.float32)
     labels = _split(mask, distance, settings=settings)
-    labels = _drop_small(labels, settings.min_area_px)
-    labels, _ = in_order(_fill_holes(labels))
+    labels = drop_small(labels, settings.min_area_px, keep_cut=keep_cut)
+    labels, _ = in_order(fill_holes(labels, max_px=settings.max_hole_px))
     return score_objects(labels, maps[:, :, :-1], foreground=foreground)
 
 
@@ -95,8 +103,7 @@ def _split(mask: Mask, distance: NDArray[np.float32], *, settings: DistanceSetti
     if not several.any():
         return components
     markers = np.where(several, seeds, 0)
-    flooded = watershed(-distance, markers, mask=several, connectivity=1)
-    flooded = flooded.astype(np.int32, copy=False)
+    flooded = flood(markers.astype(np.int32), several, distance)
     return np.where(several, flooded + np.int32(count), components)
 
 
@@ -124,36 +131,3 @@ def _seeds(mask: Mask, distance: NDArray[np.float32], *, settings: DistanceSetti
         seeds = np.where(splits[seeds], new_id[parts], seeds).astype(np.int32)
         count += parts_count
     return seeds
-
-
-def _drop_small(labels: Labels, min_area_px: int) -> Labels:
-    keep = np.bincount(labels.ravel()) >= min_area_px
-    keep[0] = False
-    return np.where(keep[labels], labels, 0).astype(np.int32)
-
-
-def _fill_holes(labels: Labels) -> Labels:
-    """Give every hole that exactly one object encloses to that object.
-
-    Background that meets the window's edge is no hole: what lies beyond is not known.
-    """
-    count, background = connected(labels == 0, connectivity=8)
-    if count <= 2:
-        return labels
-    lowest = np.full(count, np.iinfo(np.int32).max, np.int32)
-    highest = np.zeros(count, np.int32)
-    for first, second in (
-        (np.s_[:, :-1], np.s_[:, 1:]),
-        (np.s_[:, 1:], np.s_[:, :-1]),
-        (np.s_[:-1], np.s_[1:]),
-        (np.s_[1:], np.s_[:-1]),
-    ):
-        met = (labels[first] == 0) & (labels[second] != 0)
-        hole, neighbour = background[first][met], labels[second][met]
-        np.minimum.at(lowest, hole, neighbour)
-        np.maximum.at(highest, hole, neighbour)
-    owner = np.where(lowest == highest, highest, 0)
-    for edge in (background[0], background[-1], background[:, 0], background[:, -1]):
-        owner[edge] = 0
-    owner[0] = 0
-    return np.where(labels == 0, owner[background], labels).astype(np.int32)

@@ -18,8 +18,11 @@ class LabelsSettings:
     """The decode `labels` has no settings."""
 
 
-def decode_labels(maps: NDArray[Any], values: Mapping[str, float | int]) -> TileObjects:
-    """See `decode`."""
+def decode_labels(
+    maps: NDArray[Any], values: Mapping[str, float | int], *, keep_cut: bool
+) -> TileObjects:
+    """See `decode`; nothing is dropped, cut or not."""
+    del keep_cut
     read_settings(LabelsSettings, values, name="labels")
     if maps.ndim != 3 or maps.shape[2] not in (1, 2) or not np.issubdtype(maps.dtype, np.integer):
         msg = f"decode 'labels' needs integers (y, x, 1 or 2), got {maps.dtype} {maps.shape}"

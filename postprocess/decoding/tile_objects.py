@@ -47,6 +47,20 @@ def read_settings(kind: type[S], values: Mapping[str, float | int], *, name: str
         raise SettingsError(msg) from error
 
 
+def check_sizes(name: str, *, min_area_px: int, max_hole_px: int = 0) -> None:
+    """Hold the sizes in the settings of decode `name` to their ranges.
+
+    Raises:
+        SettingsError: A size is outside its range.
+    """
+    if min_area_px < 1 or max_hole_px < 0:
+        msg = (
+            f"decode {name!r} needs min_area_px >= 1 and max_hole_px >= 0, got {min_area_px} and "
+            f"{max_hole_px}: correct the settings"
+        )
+        raise SettingsError(msg)
+
+
 def no_objects(mask: Mask) -> TileObjects:
     """What a decode gives for a window `(y, x)` without objects."""
     return TileObjects(
@@ -62,6 +76,51 @@ def connected(mask: Mask, *, connectivity: int = 4) -> tuple[int, Labels]:
         mask.view(np.uint8), connectivity=connectivity, ltype=cv2.CV_32S
     )
     return count, labels.astype(np.int32, copy=False)
+
+
+def drop_small(labels: Labels, min_area_px: int, *, keep_cut: bool = False) -> Labels:
+    """The labels `(y, x)` without the objects of fewer than `min_area_px` pixels.
+
+    With `keep_cut` an object that meets the window's edge stays, however little of it is seen.
+    """
+    keep = np.bincount(labels.ravel()) >= min_area_px
+    if keep_cut:
+        for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+            keep[edge] = True
+    keep[0] = False
+    return np.where(keep[labels], labels, 0).astype(np.int32)
+
+
+def fill_holes(labels: Labels, *, max_px: int) -> Labels:
+    """Give every hole that exactly one object encloses to that object.
+
+    Background that meets the window's edge is no hole: what lies beyond is not known.
+
+    Args:
+        labels: `(y, x)`.
+        max_px: Larger holes stay.
+    """
+    count, background = connected(labels == 0, connectivity=8)
+    if count <= 2:
+        return labels
+    lowest = np.full(count, np.iinfo(np.int32).max, np.int32)
+    highest = np.zeros(count, np.int32)
+    for first, second in (
+        (np.s_[:, :-1], np.s_[:, 1:]),
+        (np.s_[:, 1:], np.s_[:, :-1]),
+        (np.s_[:-1], np.s_[1:]),
+        (np.s_[1:], np.s_[:-1]),
+    ):
+        met = (labels[first] == 0) & (labels[second] != 0)
+        hole, neighbour = background[first][met], labels[second][met]
+        np.minimum.at(lowest, hole, neighbour)
+        np.maximum.at(highest, hole, neighbour)
+    owner = np.where(lowest == highest, highest, 0)
+    for edge in (background[0], background[-1], background[:, 0], background[:, -1]):
+        owner[edge] = 0
+    owner[0] = 0
+    owner[np.bincount(background.ravel(), minlength=count) > max_px] = 0
+    return np.where(labels == 0, owner[background], labels).astype(np.int32)
 
 
 def in_order(labels: Labels) -> tuple[Labels, NDArray[np.intp]]:
