@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.outlines import trace_outlines
 from slideloom.postprocess.pixels import PixelSets
+from slideloom.postprocess.shape import circularity, measure_shapes
 from slideloom.wsi.geometry import Size
 
 _NAMESPACE = uuid.UUID("5b1e0a5e-6d0b-5c0e-9f5a-2f4b8f1d7c11")
@@ -89,8 +91,11 @@ def tabulate_objects(
         rois: What the run was limited to.
 
     Returns:
-        Columns `id` (UUID), `geometry` (level-0 pixels), `class`, `score`, `area_um2`,
-        `perimeter_um`, `centroid_x` and `centroid_y` (level-0 pixels), and the flags
+        Columns `id` (UUID), `geometry` (level-0 pixels), `class`, `score`; the sizes `area_um2`,
+        `perimeter_um`, `equivalent_diameter_um`, `major_axis_um`, `minor_axis_um`,
+        `bbox_width_um` and `bbox_height_um`; the forms `orientation_deg`, `eccentricity`,
+        `circularity`, `solidity` and `holes` (their number); `centroid_x` and `centroid_y` (level-0
+        pixels); and the flags
         `at_slide_border` (a pixel of the slide's outermost rows and columns belongs to the
         object), `at_roi_border` (the object reaches within one model pixel of a ROI's border, from
         either side; never without ROIs), `recombined` and `has_holes`. `attrs["mpp"]` holds
@@ -98,7 +103,8 @@ def tabulate_objects(
     """
     factor = scale.factor
     outlines = trace_outlines(objects.pixels, factor=factor)
-    boxes, centroids = objects.pixels.boxes, objects.pixels.centroids
+    shapes = measure_shapes(objects.pixels)
+    boxes, centroids, mpp = shapes.boxes, shapes.centroids, scale.mpp
     names = np.array(list(class_names), dtype=object)
     frame = gpd.GeoDataFrame(
         {
@@ -106,8 +112,18 @@ def tabulate_objects(
             "id": pd.Series(_ids(objects, seed), dtype=str),
             "class": pd.Series(names[objects.class_id], dtype=str),
             "score": objects.score,
-            "area_um2": objects.pixels.areas * scale.mpp**2,
-            "perimeter_um": outlines.perimeter_px * scale.mpp,
+            "area_um2": shapes.area_px * mpp**2,
+            "perimeter_um": outlines.perimeter_px * mpp,
+            "equivalent_diameter_um": shapes.equivalent_diameter_px * mpp,
+            "major_axis_um": shapes.major_axis_px * mpp,
+            "minor_axis_um": shapes.minor_axis_px * mpp,
+            "bbox_width_um": (boxes[:, 2] - boxes[:, 0]) * mpp,
+            "bbox_height_um": (boxes[:, 3] - boxes[:, 1]) * mpp,
+            "orientation_deg": shapes.orientation_deg,
+            "eccentricity": shapes.eccentricity,
+            "circularity": circularity(shapes.area_px, outlines.perimeter_px),
+            "solidity": shapes.solidity,
+            "holes": outlines.holes,
             "centroid_x": centroids[:, 0] * factor,
             "centroid_y": centroids[:, 1] * factor,
             "at_slide_border": (boxes[:, :2] <= 0).any(axis=1)
@@ -142,11 +158,24 @@ def _near_border(
 
 def _ids(objects: Objects, seed: str) -> list[str]:
     """Name-based UUIDs (RFC 9562, version 5) from the seed, the class and the first pixel."""
-    space = uuid.uuid5(_NAMESPACE, seed)
-    first = objects.pixels.first_pixels
+    space = hashlib.sha1(uuid.uuid5(_NAMESPACE, seed).bytes, usedforsecurity=False)
+
+    def digest(class_id: int, y: int, x: int) -> bytes:
+        hashed = space.copy()
+        hashed.update(b"%d/%d/%d" % (class_id, y, x))
+        return hashed.digest()
+
+    names = np.column_stack([objects.class_id, objects.pixels.first_pixels]).tolist()
+    digests = b"".join([digest(*name) for name in names])
+    # `uuid` itself takes five times as long.
+    octets = np.frombuffer(digests, np.uint8).reshape(-1, 20)[:, :16].copy()
+    octets[:, 6] = octets[:, 6] & 0x0F | 0x50
+    octets[:, 8] = octets[:, 8] & 0x3F | 0x80
+    digits = octets.tobytes().hex()
     return [
-        str(uuid.uuid5(space, f"{class_id}/{y}/{x}"))
-        for class_id, (y, x) in zip(objects.class_id.tolist(), first.tolist(), strict=True)
+        f"{digits[k : k + 8]}-{digits[k + 8 : k + 12]}-{digits[k + 12 : k + 16]}"
+        f"-{digits[k + 16 : k + 20]}-{digits[k + 20 : k + 32]}"
+        for k in range(0, len(digits), 32)
     ]
 
 

@@ -65,6 +65,24 @@ def test_a_row_states_places_in_level_0_pixels_and_sizes_in_micrometres() -> Non
     assert table.attrs["mpp"] == 0.2
 
 
+def test_sizes_are_in_micrometres_and_forms_in_numbers() -> None:
+    table = tabulate_objects(_drawn(), scale=SCALE, class_names=NAMES, seed="a")
+    bar = table.iloc[1]
+    # 10 x 2 pixels of 0.5 um.
+    assert (bar["bbox_width_um"], bar["bbox_height_um"]) == (5.0, 1.0)
+    assert bar["equivalent_diameter_um"] == pytest.approx(np.sqrt(4 * 5 / np.pi))
+    assert bar["major_axis_um"] == pytest.approx(5 * 2 / np.sqrt(3))
+    assert bar["minor_axis_um"] == pytest.approx(1 * 2 / np.sqrt(3))
+    assert bar["eccentricity"] == pytest.approx(np.sqrt(1 - 1 / 25))
+    assert table["orientation_deg"].tolist()[:3] == [0, 0, 0]
+    assert table["holes"].tolist() == [1, 0, 0, 0]
+    # A ring of 12 pixels around 4.
+    assert table["solidity"].tolist()[:3] == [12 / 16, 1, 1]
+    form = 4 * np.pi * table["area_um2"] / table["perimeter_um"] ** 2
+    np.testing.assert_allclose(table["circularity"], np.minimum(form, 1))
+    assert table["circularity"][2] == 1
+
+
 def test_flags() -> None:
     table = tabulate_objects(_drawn(), scale=SCALE, class_names=NAMES, seed="a")
     assert table["at_slide_border"].tolist() == [True, True, False, False]
@@ -124,7 +142,7 @@ def test_the_border_of_a_roi_is_found_as_by_measuring_each_distance(seed: int) -
     rng = np.random.default_rng(seed)
     labels = (rng.integers(1, 90, (30, 40)) * (rng.random((30, 40)) < 0.1)).astype(np.int32)
     objects = _objects(labels)
-    area = shapely.convex_hull(shapely.multipoints(rng.uniform(-500, 600, (4, 2))))
+    area = shapely.MultiPoint(rng.uniform(-500, 600, (4, 2))).convex_hull
     table = tabulate_objects(objects, scale=SCALE, class_names=NAMES, seed="a")
     distance = shapely.distance(table.geometry.to_numpy(), shapely.boundary(area))
     assert _at_roi_border(objects, area) == (distance <= SCALE.factor).tolist()
