@@ -50,13 +50,19 @@ def connected_objects(parts: Iterable[PixelSets], *, class_id: int) -> Objects:
     )
 
 
-def concat_objects(parts: Iterable[Objects]) -> Objects:
-    """All objects of `parts`, in the order of their first pixels."""
-    every = list(parts)
-    return Objects(
-        pixels=PixelSets.concat([part.pixels for part in every]),
-        class_id=np.concatenate([part.class_id for part in every]),
-        score=np.concatenate([part.score for part in every]),
-        recombined=np.concatenate([part.recombined for part in every]),
-        conflicts=sum(part.conflicts for part in every),
-    ).sorted()
+def reaches_other_regions(objects: Objects, core: Box, *, bounds: Box) -> NDArray[np.bool_]:
+    """Whether each area of one region touches a side beyond which the slide goes on, `(n,)`.
+
+    Args:
+        objects: Connected areas of the region.
+        core: The region's core.
+        bounds: The slide.
+    """
+    x0, y0, x1, y1 = objects.pixels.boxes.T
+    return np.asarray(
+        ((x0 == core.x0) & (core.x0 > bounds.x0))
+        | ((y0 == core.y0) & (core.y0 > bounds.y0))
+        | ((x1 == core.x1) & (core.x1 < bounds.x1))
+        | ((y1 == core.y1) & (core.y1 < bounds.y1)),
+        np.bool_,
+    )

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from slideloom.models.spec import ModelClass
 from slideloom.workflows.export.atomic import atomic_file
 
-__all__ = ["draw_overlay", "round_length_um", "write_png"]
+__all__ = ["Overlay", "round_length_um", "write_png"]
 
 Picture = NDArray[np.uint8]
 
@@ -26,47 +26,72 @@ Picture = NDArray[np.uint8]
 _SHIFT_BITS = 4
 # Objects that are smaller than this in the picture would be hidden by a wider line.
 _WIDE_LINE_FROM_PX = 24
+# Of objects that are smaller than this, an outline could not be told from a dot.
+_DOT_BELOW_PX = 2
+_POINT_RADIUS_PX = 2
 _INK, _PAPER = (40, 40, 40), (255, 255, 255)
 
 
-def draw_overlay(
-    thumbnail: Picture,
-    objects: gpd.GeoDataFrame,
-    *,
-    classes: Sequence[ModelClass],
-    scale: float,
-    mpp: float,
-) -> Picture:
-    """Draw objects on a thumbnail of their slide, with a legend and a scale bar below.
+class Overlay:
+    """A thumbnail on which objects are drawn part by part, with a legend and a scale bar below.
 
-    Outlines are one or two pixels wide, anti-aliased, in their class's colour. The legend counts
-    the objects of each class. The thumbnail stays as it is.
+    Outlines are anti-aliased, in their class's colour, and two pixels wide where the object is
+    large enough. The legend counts the objects of each class.
 
     Args:
-        thumbnail: `(y, x, 3)` RGB, the whole slide from its origin.
-        objects: Table of objects, geometry in level-0 pixels; it may be empty.
-        classes: Drawn in this order, so the last lies on top; others are not drawn.
+        thumbnail: `(y, x, 3)` RGB, the whole slide from its origin; it stays as it is.
+        classes: Drawn in this order in each part, so the last lies on top; others are not drawn.
         scale: Thumbnail pixels per level-0 pixel.
         mpp: Micrometres per level-0 pixel.
-
-    Returns:
-        `(y + legend, x, 3)` RGB.
     """
-    picture = np.ascontiguousarray(thumbnail).copy()
-    thickness = _line_px(objects, scale)
-    names = objects["class"].to_numpy()
-    geometry = objects.geometry.to_numpy()
-    for item in classes:
-        outlines = _outlines(geometry[names == item.name], scale)
-        cv2.polylines(
-            picture, outlines, True, item.color, thickness, cv2.LINE_AA, shift=_SHIFT_BITS
-        )
-    counts = [int((names == item.name).sum()) for item in classes]
-    labels = [
-        f"{_plain(item.name)}  {count:,}" for item, count in zip(classes, counts, strict=True)
-    ]
-    legend = _Legend(width=picture.shape[1], um_per_px=mpp / scale)
-    return np.concatenate([picture, legend.draw(labels, classes)])
+
+    def __init__(
+        self, thumbnail: Picture, *, classes: Sequence[ModelClass], scale: float, mpp: float
+    ) -> None:
+        self._picture = np.ascontiguousarray(thumbnail).copy()
+        self._classes = tuple(classes)
+        self._counts = [0] * len(self._classes)
+        self._scale, self._mpp = scale, mpp
+
+    def add(self, objects: gpd.GeoDataFrame) -> None:
+        """Draw some objects, geometry in level-0 pixels; none are fine."""
+        names = objects["class"].to_numpy()
+        geometry = objects.geometry.to_numpy()
+        for number, item in enumerate(self._classes):
+            chosen = geometry[names == item.name]
+            self._counts[number] += len(chosen)
+            self._draw(chosen, item.color)
+
+    def finish(self) -> Picture:
+        """`(y + legend, x, 3)` RGB."""
+        named = zip(self._classes, self._counts, strict=True)
+        labels = [f"{_plain(item.name)}  {count:,}" for item, count in named]
+        legend = _Legend(width=self._picture.shape[1], um_per_px=self._mpp / self._scale)
+        return np.concatenate([self._picture, legend.draw(labels, self._classes)])
+
+    def _draw(self, geometry: NDArray[Any], color: tuple[int, int, int]) -> None:
+        boxes = shapely.bounds(geometry).reshape(-1, 4) * self._scale
+        side = np.max(boxes[:, 2:] - boxes[:, :2], axis=1, initial=0)
+        is_point = shapely.get_type_id(geometry) == shapely.GeometryType.POINT
+        dots = (side < _DOT_BELOW_PX) & ~is_point
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        self._fill(centres[dots], 0, color)
+        self._fill(centres[is_point], _POINT_RADIUS_PX, color)
+        wide = side >= _WIDE_LINE_FROM_PX
+        for chosen, thickness in ((~wide & ~dots, 1), (wide, 2)):
+            outlines = _outlines(geometry[chosen], self._scale)
+            cv2.polylines(
+                self._picture, outlines, True, color, thickness, cv2.LINE_AA, shift=_SHIFT_BITS
+            )
+
+    def _fill(self, centres: NDArray[np.float64], radius: int, color: tuple[int, int, int]) -> None:
+        """Colour the square of pixels around each centre `(x, y)`."""
+        height, width = self._picture.shape[:2]
+        step = np.stack(np.mgrid[-radius : radius + 1, -radius : radius + 1], axis=-1)
+        cells = np.floor(centres[:, ::-1]).astype(np.int64)[:, None] + step.reshape(1, -1, 2)
+        y, x = cells.reshape(-1, 2).T
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        self._picture[y[inside], x[inside]] = color
 
 
 def write_png(path: Path, picture: Picture) -> None:
@@ -78,11 +103,6 @@ def write_png(path: Path, picture: Picture) -> None:
     _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     with atomic_file(path) as file:
         file.write(data.tobytes())
-
-
-def _line_px(objects: gpd.GeoDataFrame, scale: float) -> int:
-    sides = np.sqrt(shapely.area(objects.geometry.to_numpy())) * scale
-    return 2 if len(sides) and np.median(sides) >= _WIDE_LINE_FROM_PX else 1
 
 
 def _outlines(geometry: NDArray[Any], scale: float) -> list[NDArray[np.int32]]:

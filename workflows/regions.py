@@ -43,7 +43,7 @@ class RegionJob:
 
     slide: Slide
     model: TileModel
-    flow: TaskFlow
+    flow: TaskFlow[Any]
     plan: RunPlan
     store: RegionStore
     batch_size: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import dask.array as da
@@ -17,6 +18,8 @@ from slideloom.wsi import SlideOptions
 from slideloom.wsi.writing.labels import read_labels
 
 RECORD_FILE = "result.json"
+TABLE_FORMAT = "parquet"
+"""The export that every result holds: `SlideResult.objects` is read from it."""
 OBJECTS_FILE = "objects.parquet"
 COUNTS_FILE = "counts.csv"
 LABELS_FOLDER = "labels.ome.zarr"
@@ -105,21 +108,28 @@ class RunRecord(_Record):
     versions: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SlideResult:
-    """A finished slide.
+    """A finished slide; tables are read from its folder when they are first asked for.
 
     Attributes:
         folder: Where its files are.
         record: Provenance and QA figures.
-        objects: One row for each object; geometry in level-0 pixels, `attrs["mpp"]`.
-        counts: One row for each class, or for each ROI and class.
     """
 
     folder: Path
     record: RunRecord
-    objects: gpd.GeoDataFrame
-    counts: pd.DataFrame
+
+    @cached_property
+    def objects(self) -> gpd.GeoDataFrame:
+        """One row for each object; geometry in level-0 pixels, `attrs["mpp"]`."""
+        return gpd.read_parquet(self.folder / OBJECTS_FILE)
+
+    @cached_property
+    def counts(self) -> pd.DataFrame:
+        """One row for each class, or for each ROI and class."""
+        text = {"slide": str, "roi": str, "class": str}
+        return pd.read_csv(self.folder / COUNTS_FILE, dtype=text).fillna({"roi": ""})
 
     @property
     def mask(self) -> da.Array:
@@ -157,9 +167,4 @@ def load_result(folder: str | Path) -> SlideResult:
     Raises:
         OutputError: The folder holds no whole result.
     """
-    folder = Path(folder)
-    record = read_record(folder)
-    objects = gpd.read_parquet(folder / OBJECTS_FILE)
-    text = {"slide": str, "roi": str, "class": str}
-    counts = pd.read_csv(folder / COUNTS_FILE, dtype=text).fillna({"roi": ""})
-    return SlideResult(folder=folder, record=record, objects=objects, counts=counts)
+    return SlideResult(folder=Path(folder), record=read_record(Path(folder)))

@@ -13,28 +13,23 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import geopandas as gpd
-import numpy as np
-import pandas as pd
-import shapely
-
 from slideloom.errors import OutputError
 from slideloom.models.folder import load_model
 from slideloom.models.tile_model import TileModel
-from slideloom.postprocess.objects import Objects
-from slideloom.postprocess.table import CountedArea, count_objects, roi_members, tabulate_objects
 from slideloom.workflows.config import RunConfig
-from slideloom.workflows.export import EXPORTERS, ExportInput, check_formats, write_exports
+from slideloom.workflows.deliver import deliver
+from slideloom.workflows.export import EXPORTERS, check_formats
 from slideloom.workflows.export.atomic import atomic_file, make_folder, writing_to
 from slideloom.workflows.flows import flow_for
-from slideloom.workflows.overlay import draw_overlay, write_png
+from slideloom.workflows.found import Found
 from slideloom.workflows.plan import RunPlan, plan_run
 from slideloom.workflows.progress import QuietProgress, RunProgress
 from slideloom.workflows.regions import BAD_TILES, RegionJob, run_jobs
 from slideloom.workflows.result import (
+    COUNTS_FILE,
     LABELS_FOLDER,
-    OVERLAY_FILE,
     RECORD_FILE,
+    TABLE_FORMAT,
     QaRecord,
     RunRecord,
     SlideRecord,
@@ -46,11 +41,7 @@ from slideloom.workflows.store import RegionStore
 from slideloom.wsi import Slide, open_slide
 from slideloom.wsi.writing.labels import create_labels, finish_labels
 
-_TABLES = ("parquet", "csv")
 _CHUNK_PX = 1024
-_OVERLAY_PX = 3000
-# QuPath is slow with more annotations than this; detections are made for numbers.
-_MANY = 1000
 _WORK_FOLDER = ".work"
 
 
@@ -115,8 +106,10 @@ class _Run:
             return None
         if record.key != self.plan.key:
             return None
-        files = [EXPORTERS[name].file_name for name in (*_TABLES, *self.config.formats)]
-        whole = all((self.out / name).exists() for name in (*files, LABELS_FOLDER))
+        files = [EXPORTERS[name].file_name for name in (TABLE_FORMAT, *self.config.formats)]
+        if self.flow.label_images(self.model.spec):
+            files.append(LABELS_FOLDER)
+        whole = all((self.out / name).exists() for name in (*files, COUNTS_FILE))
         return load_result(self.out) if whole else None
 
     def compute(self) -> SlideResult:
@@ -126,15 +119,22 @@ class _Run:
             self._predict(store)
         labels = self.out / LABELS_FOLDER
         with self._stage("merge", len(self.plan.regions)), writing_to(labels):
-            objects = self._weave(store, labels)
-        with self._stage("export", 4):
-            table, counts = self._measure(objects)
-            self._export(table, counts)
-        record = self._record(table, objects, bad_tiles=self._count_bad_tiles(store))
+            found = self._weave(store, labels)
+        with self._stage("export", 1):
+            counts = deliver(
+                found,
+                self.slide,
+                flow=self.flow,
+                plan=self.plan,
+                config=self.config,
+                out=self.out,
+            )
+            self.progress.advance(1)
+        record = self._record(found, counts, bad_tiles=self._count_bad_tiles(store))
         with atomic_file(self.out / RECORD_FILE) as file:
             file.write(record.model_dump_json(indent=2).encode())
         shutil.rmtree(self.out / _WORK_FOLDER)
-        return SlideResult(folder=self.out, record=record, objects=table, counts=counts)
+        return SlideResult(folder=self.out, record=record)
 
     @contextmanager
     def _stage(self, name: str, steps: int) -> Iterator[None]:
@@ -178,64 +178,30 @@ class _Run:
             met.update(map(tuple, store.load_array(region.index, BAD_TILES).tolist()))
         return len(met)
 
-    def _weave(self, store: RegionStore, folder: Path) -> Objects:
+    def _weave(self, store: RegionStore, folder: Path) -> Found[Any]:
         shutil.rmtree(folder, ignore_errors=True)
         images = self.flow.label_images(self.model.spec)
-        arrays: tuple[Any, ...] = create_labels(
-            folder,
-            images,
-            size=self.plan.grid.extent,
-            mpp=self.plan.grid.mpp,
-            chunk_px=label_chunk_px(self.plan),
-        )
-
-        labels = {image.name: array for image, array in zip(images, arrays, strict=True)}
+        labels: dict[str, Any] = {}
+        if images:
+            arrays = create_labels(
+                folder,
+                images,
+                size=self.plan.grid.extent,
+                mpp=self.plan.grid.mpp,
+                chunk_px=label_chunk_px(self.plan),
+            )
+            labels = {image.name: array for image, array in zip(images, arrays, strict=True)}
         workers = self.config.workers
-        objects = self.flow.weave(
+        found = self.flow.weave(
             self.plan, store, labels=labels, run_jobs=partial(run_jobs, workers=workers)
         )
-        finish_labels(folder, threads=workers)
+        if images:
+            finish_labels(folder, threads=workers)
         self.progress.advance(len(self.plan.regions))
-        return objects
+        return found
 
-    def _measure(self, objects: Objects) -> tuple[gpd.GeoDataFrame, pd.DataFrame]:
-        plan = self.plan
-        table = tabulate_objects(
-            objects, scale=plan.scale, class_names=plan.class_names, seed=plan.key
-        )
-        counts = count_objects(
-            table,
-            slide=self.slide.name,
-            class_names=plan.class_names,
-            areas=counted_areas(objects, plan),
-        )
-        self.progress.advance(1)
-        return table, counts
-
-    def _export(self, table: gpd.GeoDataFrame, counts: pd.DataFrame) -> None:
-        data = ExportInput(
-            objects=table,
-            counts=counts,
-            classes=self.model.spec.classes,
-            object_type=self.flow.object_type if len(table) <= _MANY else "detection",
-            offset=self.slide.bounds_offset,
-        )
-        write_exports(self.out, data, formats=dict.fromkeys((*_TABLES, *self.config.formats)))
-        self.progress.advance(2)
-        thumbnail = self.slide.thumbnail(_OVERLAY_PX, sharp=True)
-        picture = draw_overlay(
-            thumbnail,
-            table,
-            classes=self.model.spec.classes,
-            scale=thumbnail.shape[1] / self.slide.size.width,
-            mpp=self.plan.slide_mpp,
-        )
-        write_png(self.out / OVERLAY_FILE, picture)
-        self.progress.advance(1)
-
-    def _record(self, table: gpd.GeoDataFrame, objects: Objects, *, bad_tiles: int) -> RunRecord:
+    def _record(self, found: Found[Any], counts: dict[str, int], *, bad_tiles: int) -> RunRecord:
         plan, slide = self.plan, self.slide
-        per_class = table["class"].value_counts()
         share = 1.0 if plan.tissue is None else plan.tissue.fraction
         return RunRecord(
             key=plan.key,
@@ -259,10 +225,10 @@ class _Run:
                 tiles_predicted=int(plan.selected.sum()),
                 tissue_percent=round(100 * share, 2),
                 bad_tiles=bad_tiles,
-                recombined=int(objects.recombined.sum()),
-                conflicts=objects.conflicts,
+                recombined=found.recombined,
+                conflicts=found.conflicts,
             ),
-            counts={name: int(per_class.get(name, 0)) for name in plan.class_names},
+            counts=counts,
             seconds=self.seconds,
             peak_memory_mb=peak_memory_mb(),
             versions={name: version(name) for name in ("slideloom", "torch", "numpy", "dask")},
@@ -279,22 +245,6 @@ def label_chunk_px(plan: RunPlan) -> int:
         k for k in range(1, side + 1) if side % k == 0 and k * plan.grid.core_px <= _CHUNK_PX
     ]
     return max(fitting, default=1) * plan.grid.core_px
-
-
-def counted_areas(objects: Objects, plan: RunPlan) -> list[CountedArea]:
-    """The areas that objects are counted in: the ROIs, or else the whole slide."""
-    if not plan.rois:
-        everything = np.ones(len(objects), np.bool_)
-        return [CountedArea(name="", area_um2=plan.tissue_um2, members=everything)]
-    members = roi_members(objects.pixels, scale=plan.scale, rois=plan.rois)
-    return [
-        CountedArea(
-            name=roi.name,
-            area_um2=float(shapely.area(roi.geometry)) * plan.slide_mpp**2,
-            members=chosen,
-        )
-        for roi, chosen in zip(plan.rois, members, strict=True)
-    ]
 
 
 def peak_memory_mb() -> float:

@@ -14,6 +14,11 @@ from slideloom.workflows.export.atomic import atomic_file
 Arrays = dict[str, NDArray[np.generic]]
 
 
+def under(prefix: str, arrays: Arrays) -> Arrays:
+    """The arrays with `prefix` before each name, so that one file can hold several groups."""
+    return {f"{prefix}{name}": array for name, array in arrays.items()}
+
+
 class RegionStore:
     """A folder with one file for each finished region.
 
@@ -28,6 +33,10 @@ class RegionStore:
     def _file(self, index: GridIndex) -> Path:
         return self._folder / f"region-{index.row}-{index.col}.npz"
 
+    def beside(self, name: str) -> RegionStore:
+        """Another store of the same plan, for what a later stage leaves."""
+        return RegionStore(self._folder / name)
+
     def has(self, index: GridIndex) -> bool:
         """Whether the region is finished."""
         return self._file(index).exists()
@@ -37,10 +46,14 @@ class RegionStore:
         with atomic_file(self._file(index)) as file:
             np.savez(file, allow_pickle=False, **arrays)
 
-    def load(self, index: GridIndex, *, without: str = "") -> Arrays:
-        """What `save` was given; the array called `without` is not read."""
+    def load(self, index: GridIndex, *, under: str = "") -> Arrays:
+        """The arrays that `save` was given whose names start with `under`, named without it.
+
+        The others are not read.
+        """
         with np.load(self._file(index), allow_pickle=False) as file:
-            return cast("Arrays", {name: file[name] for name in file.files if name != without})
+            names = [name for name in file.files if name.startswith(under)]
+            return cast("Arrays", {name.removeprefix(under): file[name] for name in names})
 
     def load_array(self, index: GridIndex, name: str) -> NDArray[Any]:
         """One of the arrays that `save` was given."""

@@ -7,6 +7,7 @@ images and objects. A new task is one more flow and one more line in `FLOWS`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from slideloom.errors import SettingsError
 from slideloom.models.spec import Task
@@ -16,10 +17,10 @@ from slideloom.workflows.flows.semantic import SemanticFlow
 
 __all__ = ["FLOWS", "TaskFlow", "flow_for"]
 
-FLOWS: Mapping[Task, TaskFlow] = {"instance": InstanceFlow(), "semantic": SemanticFlow()}
+FLOWS: Mapping[Task, TaskFlow[Any]] = {"instance": InstanceFlow(), "semantic": SemanticFlow()}
 
 
-def flow_for(task: Task) -> TaskFlow:
+def flow_for(task: Task) -> TaskFlow[Any]:
     """The flow of a task.
 
     Raises:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
+import geopandas as gpd
+import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from slideloom.models.spec import ModelSpec
-from slideloom.postprocess.objects import Objects
 from slideloom.tiling.grid import Region, Tile
-from slideloom.workflows.export.geojson import ObjectType
+from slideloom.workflows.export import ObjectType
+from slideloom.workflows.found import Found
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.store import Arrays, RegionStore
 from slideloom.wsi.writing.labels import LabelImage
@@ -21,15 +24,32 @@ Labels = Mapping[str, zarr.Array[Any]]
 RunJobs = Callable[[Iterable[Callable[[], None]]], None]
 """Runs jobs side by side and returns when all are done."""
 
+P = TypeVar("P")
+"""What a part of the found objects is."""
 
-class TaskFlow(Protocol):
-    """What a task has to supply."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TablePart:
+    """A part of the table of objects.
+
+    Attributes:
+        objects: One row for each object; geometry in level-0 pixels, `mpp` in `attrs`.
+        members: `(rois, n)` bool, which ROI holds which object; without ROIs all are in the one
+            area that is the slide.
+    """
+
+    objects: gpd.GeoDataFrame
+    members: NDArray[np.bool_]
+
+
+class TaskFlow(Protocol[P]):
+    """The stages of a run that depend on the task; `P` is how it keeps a part of its objects."""
 
     object_type: ObjectType
     """What QuPath shall take the objects for, as long as they are few."""
 
     def label_images(self, spec: ModelSpec) -> tuple[LabelImage, ...]:
-        """The label images that `weave` fills."""
+        """The label images that `weave` fills; none where the task has no masks."""
         ...
 
     def digest(self, region: Region, predictions: Predictions, *, plan: RunPlan) -> Arrays:
@@ -38,9 +58,13 @@ class TaskFlow(Protocol):
 
     def weave(
         self, plan: RunPlan, store: RegionStore, *, labels: Labels, run_jobs: RunJobs
-    ) -> Objects:
+    ) -> Found[P]:
         """Join the regions into objects, and fill the label images.
 
         `labels` holds a `(y, x)` array for each of `label_images`, by name and in that order.
         """
+        ...
+
+    def tabulate(self, part: P, *, plan: RunPlan) -> TablePart:
+        """Measure a part of the objects; called from several threads at once."""
         ...

@@ -14,19 +14,24 @@ from slideloom.models.spec import ModelSpec
 from slideloom.postprocess.decoding import decode
 from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.pieces import Pieces, pieces_of_tile
+from slideloom.postprocess.settle import settle_region
 from slideloom.postprocess.stitch import stitch_pieces
 from slideloom.postprocess.table import roi_members
 from slideloom.tiling.grid import Region, RegionGrid
-from slideloom.workflows.export.geojson import ObjectType
-from slideloom.workflows.flows.flow import Labels, Predictions, RunJobs
+from slideloom.workflows.export import ObjectType
+from slideloom.workflows.flows.flow import Labels, Predictions, RunJobs, TablePart
+from slideloom.workflows.flows.tabulate import tabulate_part
+from slideloom.workflows.found import KEYS, SETTLED, FoundObjects, order_keys
 from slideloom.workflows.plan import RunPlan
-from slideloom.workflows.store import Arrays, RegionStore
+from slideloom.workflows.store import Arrays, RegionStore, under
 from slideloom.wsi import Box
 from slideloom.wsi.writing.labels import LabelImage
 
+_WAITING = "waiting."
+
 
 class InstanceFlow:
-    """Decode each tile, join the pieces of all tiles, paint what comes out."""
+    """See the module; `P` is `Objects`."""
 
     object_type: ObjectType = "detection"
 
@@ -35,7 +40,7 @@ class InstanceFlow:
         return (LabelImage(name="objects", dtype="uint32"),)
 
     def digest(self, region: Region, predictions: Predictions, *, plan: RunPlan) -> Arrays:
-        """The pieces of the region's tiles."""
+        """The objects that the region can finish, and the pieces that wait for other regions."""
         rule = plan.spec.decode
         if rule is None:
             msg = f"model '{plan.spec.name}' finds instances but names no decode: edit model.json"
@@ -46,37 +51,68 @@ class InstanceFlow:
             )
             for tile, maps in predictions
         ]
-        return Pieces.concat(parts).to_arrays()
+        settled = settle_region(
+            Pieces.concat(parts), region, grid=plan.grid, predicted=plan.selected
+        )
+        objects = in_rois(settled.objects, plan)
+        return {
+            KEYS: order_keys(objects),
+            **under(SETTLED, objects.to_arrays()),
+            **under(_WAITING, settled.waiting.to_arrays()),
+        }
 
     def weave(
         self, plan: RunPlan, store: RegionStore, *, labels: Labels, run_jobs: RunJobs
-    ) -> Objects:
-        """Stitch the pieces of all regions; object `i` gets number `i + 1`."""
-        pieces = [Pieces.from_arrays(store.load(region.index)) for region in plan.regions]
-        objects = stitch_pieces(Pieces.concat(pieces), grid=plan.grid, predicted=plan.selected)
-        if plan.rois:
-            members = roi_members(objects.pixels, scale=plan.scale, rois=plan.rois)
-            objects = objects.take(np.flatnonzero(members.any(axis=0)))
-        image = labels["objects"]
-        groups = objects_by_region(objects, plan.regions)
+    ) -> FoundObjects:
+        """Stitch what waits in all regions; object `i` in canonical order gets number `i + 1`."""
+        regions = plan.regions
+        waiting = [Pieces.from_arrays(store.load(r.index, under=_WAITING)) for r in regions]
+        rest = stitch_pieces(Pieces.concat(waiting), grid=plan.grid, predicted=plan.selected)
+        rest = in_rois(rest, plan)
+        found = FoundObjects(store, [region.index for region in regions], rest=rest)
+        groups = objects_by_region(rest, regions)
         run_jobs(
-            partial(_paint_region, objects, index, image=image, core=region.core)
-            for region, index in zip(plan.regions, groups, strict=True)
-            if len(index)
+            partial(
+                _paint_region,
+                found,
+                number,
+                crossing=crossing,
+                image=labels["objects"],
+                core=region.core,
+            )
+            for number, (region, crossing) in enumerate(zip(regions, groups, strict=True))
         )
+        return found
+
+    def tabulate(self, part: Objects, *, plan: RunPlan) -> TablePart:
+        """See `TaskFlow`."""
+        return tabulate_part(part, plan=plan)
+
+
+def in_rois(objects: Objects, plan: RunPlan) -> Objects:
+    """The objects that belong to a ROI; all where there are none."""
+    if not plan.rois:
         return objects
+    members = roi_members(objects.pixels, scale=plan.scale, rois=plan.rois)
+    return objects.take(np.flatnonzero(members.any(axis=0)))
 
 
 def _paint_region(
-    objects: Objects,
-    index: NDArray[np.int64],
+    found: FoundObjects,
+    number: int,
     *,
+    crossing: NDArray[np.int64],
     image: zarr.Array[Any],
     core: Box,
 ) -> None:
-    """Write the numbers of some objects into one region of a label image."""
+    """Write the numbers of the objects of one region: its own, and `crossing` ones of the rest."""
+    settled = found.settled(number)
+    if not len(settled) and not len(crossing):
+        return
     canvas = np.zeros(core.shape, image.dtype)
-    objects.pixels.take(index).paint(canvas, index + 1, frame=core)
+    settled.pixels.paint(canvas, found.places(number) + 1, frame=core)
+    places = found.rest_places[crossing]
+    found.rest.pixels.take(crossing).paint(canvas, places + 1, frame=core)
     image[core.y0 : core.y1, core.x0 : core.x1] = canvas
 
 

@@ -10,20 +10,23 @@ from numpy.typing import NDArray
 
 from slideloom.models.spec import ModelSpec
 from slideloom.postprocess import blend
-from slideloom.postprocess.components import class_runs, concat_objects, connected_objects
+from slideloom.postprocess.components import class_runs, connected_objects, reaches_other_regions
 from slideloom.postprocess.objects import Objects
-from slideloom.postprocess.pixels import PixelSets
 from slideloom.postprocess.rasterize import rasterize
 from slideloom.tiling.grid import Region
-from slideloom.workflows.export.geojson import ObjectType
-from slideloom.workflows.flows.flow import Labels, Predictions, RunJobs
+from slideloom.workflows.export import ObjectType
+from slideloom.workflows.flows.flow import Labels, Predictions, RunJobs, TablePart
+from slideloom.workflows.flows.tabulate import tabulate_part
+from slideloom.workflows.found import KEYS, SETTLED, FoundObjects, order_keys
 from slideloom.workflows.plan import RunPlan
-from slideloom.workflows.store import Arrays, RegionStore
+from slideloom.workflows.store import Arrays, RegionStore, under
 from slideloom.wsi.writing.labels import LabelClass, LabelImage
+
+_BANDS = "bands."
 
 
 class SemanticFlow:
-    """Blend the tiles of all regions into masks; objects are the connected areas of a class."""
+    """See the module; `P` is `Objects`."""
 
     object_type: ObjectType = "annotation"
 
@@ -57,36 +60,53 @@ class SemanticFlow:
         )
         bands = blend.border_bands(blended, band_px=2 * plan.grid.halo_px)
         labels = blended.labels(overlapping=spec.overlapping, threshold=spec.threshold)
-        return {"labels": labels, **blend.bands_to_arrays(bands)}
+        return {"labels": labels, **under(_BANDS, blend.bands_to_arrays(bands))}
 
     def weave(
         self, plan: RunPlan, store: RegionStore, *, labels: Labels, run_jobs: RunJobs
-    ) -> Objects:
+    ) -> FoundObjects:
         """Finish the border bands of all regions, then connect each class's area."""
-        found: list[list[PixelSets]] = [[] for _ in plan.spec.classes]
+        areas = store.beside("areas")
+        waiting: list[list[Objects]] = [[] for _ in plan.spec.classes]
 
         def finish(region: Region) -> None:
             masks = self._finished(region, plan, store=store)
             core = region.core
             for array, mask in zip(labels.values(), masks, strict=True):
                 array[core.y0 : core.y1, core.x0 : core.x1] = mask
-            for class_id, parts in enumerate(found):
+            settled = []
+            for class_id, parts in enumerate(waiting):
                 chosen = masks[class_id] if plan.spec.overlapping else masks[0] == class_id + 1
-                parts.append(class_runs(chosen, box=core))
+                found = connected_objects([class_runs(chosen, box=core)], class_id=class_id)
+                crossing = reaches_other_regions(found, core, bounds=plan.grid.bounds)
+                settled.append(found.take(np.flatnonzero(~crossing)))
+                parts.append(found.take(np.flatnonzero(crossing)))
+            objects = Objects.concat(settled)
+            areas.save(
+                region.index,
+                {KEYS: order_keys(objects), **under(SETTLED, objects.to_arrays())},
+            )
 
         run_jobs(partial(finish, region) for region in plan.regions)
-        return concat_objects(
-            connected_objects(parts, class_id=class_id) for class_id, parts in enumerate(found)
+        rest = Objects.concat(
+            [
+                connected_objects([part.pixels for part in parts], class_id=class_id)
+                for class_id, parts in enumerate(waiting)
+            ]
         )
+        return FoundObjects(areas, [region.index for region in plan.regions], rest=rest)
+
+    def tabulate(self, part: Objects, *, plan: RunPlan) -> TablePart:
+        """See `TaskFlow`."""
+        return tabulate_part(part, plan=plan)
 
     def _finished(self, region: Region, plan: RunPlan, *, store: RegionStore) -> NDArray[np.uint8]:
         """Masks `(images, y, x)` of the region's core, with the neighbours' votes counted."""
-        arrays = store.load(region.index)
-        masks = np.asarray(arrays.pop("labels"), np.uint8)
+        masks = np.asarray(store.load_array(region.index, "labels"), np.uint8)
         frame = region.window.intersect(plan.grid.bounds)
-        bands = blend.bands_from_arrays(arrays)
+        bands = blend.bands_from_arrays(store.load(region.index, under=_BANDS))
         for other in plan.regions.reaching(region):
-            votes = store.load(other.index, without="labels")
+            votes = store.load(other.index, under=_BANDS)
             for band in blend.bands_from_arrays(votes):
                 for own in bands:
                     own.add(band)

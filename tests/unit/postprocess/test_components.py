@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from slideloom.postprocess.components import class_runs, concat_objects, connected_objects
+from slideloom.postprocess.components import class_runs, connected_objects, reaches_other_regions
 from slideloom.postprocess.objects import Objects
 from slideloom.wsi.geometry import Box
 
@@ -20,17 +20,20 @@ def _cuts(rng: np.random.Generator, length: int) -> list[int]:
     return sorted({0, *inner, length})
 
 
-def _split(mask: NDArray[np.bool_], rng: np.random.Generator, *, class_id: int = 0) -> Objects:
-    """The objects of a mask that is split at random into regions, in random order."""
-    rows, cols = _cuts(rng, mask.shape[0]), _cuts(rng, mask.shape[1])
+def _regions(shape: tuple[int, ...], rng: np.random.Generator) -> list[Box]:
+    """Boxes that partition an image, in random order."""
+    rows, cols = _cuts(rng, shape[0]), _cuts(rng, shape[1])
     boxes = [
         Box(x0=x0, y0=y0, x1=x1, y1=y1) for y0, y1 in pairwise(rows) for x0, x1 in pairwise(cols)
     ]
-    order = rng.permutation(len(boxes)).tolist()
-    parts = [
-        class_runs(mask[boxes[i].y0 : boxes[i].y1, boxes[i].x0 : boxes[i].x1], box=boxes[i])
-        for i in order
-    ]
+    return [boxes[i] for i in rng.permutation(len(boxes)).tolist()]
+
+
+def _split(mask: NDArray[np.bool_], rng: np.random.Generator, *, class_id: int = 0) -> Objects:
+    """The objects of a mask that is split at random into regions, in random order."""
+    bounds = Box(x0=0, y0=0, x1=mask.shape[1], y1=mask.shape[0])
+    boxes = _regions(mask.shape, rng)
+    parts = [class_runs(mask[box.slices_in(bounds)], box=box) for box in boxes]
     return connected_objects(parts, class_id=class_id)
 
 
@@ -89,14 +92,30 @@ def test_an_empty_mask_has_no_objects() -> None:
 
 
 @given(seeds)
-def test_classes_are_listed_by_first_pixel_together(seed: int) -> None:
+def test_areas_that_a_region_can_finish_are_areas_of_the_slide(seed: int) -> None:
+    """Settled areas of the regions, and the joined rest, are the areas of the whole mask."""
     rng = np.random.default_rng(seed)
-    masks = rng.random((3, 12, 15)) < 0.5
-    parts = [_split(mask, rng, class_id=number) for number, mask in enumerate(masks)]
-    objects = concat_objects(parts)
-    keys = np.column_stack([objects.pixels.first_pixels, objects.class_id]).tolist()
-    assert keys == sorted(keys)
-    assert len(objects) == sum(len(part) for part in parts)
-    for number, mask in enumerate(masks):
-        chosen = objects.take(np.flatnonzero(objects.class_id == number))
-        np.testing.assert_array_equal(_paint(chosen, mask.shape), _by_first_pixel(mask))
+    mask = rng.random(rng.integers(1, 40, 2)) < 0.5
+    bounds = Box(x0=0, y0=0, x1=mask.shape[1], y1=mask.shape[0])
+    settled, waiting = [], []
+    for box in _regions(mask.shape, rng):
+        found = connected_objects([class_runs(mask[box.slices_in(bounds)], box=box)], class_id=0)
+        crossing = reaches_other_regions(found, box, bounds=bounds)
+        settled.append(found.take(np.flatnonzero(~crossing)))
+        waiting.append(found.take(np.flatnonzero(crossing)).pixels)
+    rest = connected_objects(waiting, class_id=0)
+    every = Objects.concat([*settled, rest]).sorted()
+    np.testing.assert_array_equal(_paint(every, mask.shape), _by_first_pixel(mask))
+
+
+def test_an_area_at_the_slides_edge_waits_for_no_one() -> None:
+    core = bounds = Box(x0=0, y0=0, x1=6, y1=5)
+    found = connected_objects([class_runs(np.ones((5, 6), np.bool_), box=core)], class_id=0)
+    assert not reaches_other_regions(found, core, bounds=bounds).any()
+    for wider in (
+        Box(x0=-1, y0=0, x1=6, y1=5),
+        Box(x0=0, y0=-1, x1=6, y1=5),
+        Box(x0=0, y0=0, x1=7, y1=5),
+        Box(x0=0, y0=0, x1=6, y1=6),
+    ):
+        assert reaches_other_regions(found, core, bounds=wider).all()

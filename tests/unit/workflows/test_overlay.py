@@ -14,7 +14,7 @@ from PIL import Image
 from shapely import Polygon, box
 
 from slideloom.models.spec import ModelClass
-from slideloom.workflows.overlay import draw_overlay, round_length_um, write_png
+from slideloom.workflows.overlay import Overlay, round_length_um, write_png
 
 RED = ModelClass(name="tumour", color=(200, 0, 0))
 GREEN = ModelClass(name="stroma", color=(0, 150, 0))
@@ -33,7 +33,9 @@ def table(*polygons: shapely.Geometry, names: list[str] | None = None) -> gpd.Ge
 
 def overlay(objects: gpd.GeoDataFrame, **settings: Any) -> NDArray[np.uint8]:
     usual: dict[str, Any] = {"classes": (RED, GREEN), "scale": 1.0, "mpp": 0.5}
-    return draw_overlay(blank(), objects, **(usual | settings))
+    drawing = Overlay(blank(), **(usual | settings))
+    drawing.add(objects)
+    return drawing.finish()
 
 
 def drawn(objects: gpd.GeoDataFrame, **settings: Any) -> NDArray[np.bool_]:
@@ -83,9 +85,33 @@ def test_small_objects_get_a_thin_line() -> None:
     assert wide > 1.2 * thin
 
 
+def test_an_object_too_small_for_an_outline_is_one_dot() -> None:
+    touched = drawn(table(box(100.2, 50.1, 101.4, 51.2), box(-9, -9, -8, -8), box(7e5, 0, 7e5, 0)))
+    assert np.argwhere(touched).tolist() == [[50, 100]]
+
+
+def test_a_point_is_a_square_of_five_pixels() -> None:
+    touched = drawn(table(shapely.Point(80.5, 40.5), shapely.Point(0.5, 0.5)))
+    expected = np.zeros((200, 200), bool)
+    expected[38:43, 78:83] = True
+    expected[:3, :3] = True
+    assert np.array_equal(touched, expected)
+
+
+def test_parts_add_up_to_the_whole() -> None:
+    shapes = [box(10, 10, 40, 40), box(60, 60, 80, 90), box(100, 20, 180, 90)]
+    parts = Overlay(blank(), classes=(RED, GREEN), scale=1.0, mpp=0.5)
+    for shape in shapes:
+        parts.add(table(shape))
+    assert np.array_equal(parts.finish(), overlay(table(*shapes)))
+
+
 def test_the_thumbnail_stays_as_it_is_and_stands_on_top_of_the_legend() -> None:
     thumbnail = blank()
-    picture = draw_overlay(thumbnail, table(), classes=(RED,), scale=1.0, mpp=0.5)
+    drawing = Overlay(thumbnail, classes=(RED,), scale=1.0, mpp=0.5)
+    drawing.add(table(box(20, 20, 60, 60)))
+    assert (thumbnail == GREY).all()
+    picture = Overlay(thumbnail, classes=(RED,), scale=1.0, mpp=0.5).finish()
     assert (thumbnail == GREY).all()
     assert np.array_equal(picture[:200], thumbnail)
     assert picture.shape[0] > 200

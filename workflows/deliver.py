@@ -1,0 +1,107 @@
+"""Measure what was found and write it to files, part by part: tables, exports, the overlay."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import shapely
+
+from slideloom.postprocess.counts import CountedArea, CountTally
+from slideloom.workflows.config import RunConfig
+from slideloom.workflows.export import ExportContext, open_exports
+from slideloom.workflows.export.tables import write_csv
+from slideloom.workflows.flows import TaskFlow
+from slideloom.workflows.found import Found
+from slideloom.workflows.overlay import Overlay, write_png
+from slideloom.workflows.plan import RunPlan
+from slideloom.workflows.result import COUNTS_FILE, OVERLAY_FILE, TABLE_FORMAT
+from slideloom.wsi import Slide
+
+_OVERLAY_PX = 3000
+# QuPath is slow with more annotations than this; detections are made for numbers.
+_MANY = 1000
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def deliver(
+    found: Found[Any],
+    slide: Slide,
+    *,
+    flow: TaskFlow[Any],
+    plan: RunPlan,
+    config: RunConfig,
+    out: Path,
+) -> dict[str, int]:
+    """Write the tables, the exports and the overlay of one slide into its folder.
+
+    Parts are measured side by side and written in order.
+
+    Args:
+        found: All objects.
+        slide: For the overlay's background.
+        flow: Of the task.
+        plan: Of the run.
+        config: Names the formats.
+        out: The slide's folder.
+
+    Returns:
+        Number of objects by class.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    tally = CountTally(plan.class_names, counted_areas(plan))
+    numbers: Counter[str] = Counter(dict.fromkeys(plan.class_names, 0))
+    thumbnail = slide.thumbnail(_OVERLAY_PX, sharp=True)
+    overlay = Overlay(
+        thumbnail,
+        classes=plan.spec.classes,
+        scale=thumbnail.shape[1] / slide.size.width,
+        mpp=plan.slide_mpp,
+    )
+    context = ExportContext(
+        classes=plan.spec.classes,
+        object_type=flow.object_type if len(found) <= _MANY else "detection",
+        offset=slide.bounds_offset,
+        mpp=plan.slide_mpp,
+    )
+    formats = dict.fromkeys((TABLE_FORMAT, *config.formats))
+    with open_exports(out, context, formats=formats) as writer:
+        tabulate = partial(flow.tabulate, plan=plan)
+        for part in map_ahead(tabulate, found.parts(), workers=config.workers):
+            writer.write(part.objects)
+            tally.add(part.objects, part.members)
+            numbers.update(part.objects["class"].value_counts().to_dict())
+            overlay.add(part.objects)
+    write_png(out / OVERLAY_FILE, overlay.finish())
+    write_csv(out / COUNTS_FILE, tally.table(slide.name))
+    return dict(numbers)
+
+
+def counted_areas(plan: RunPlan) -> list[CountedArea]:
+    """The areas that objects are counted in: the ROIs, or else the whole slide."""
+    if not plan.rois:
+        return [CountedArea(name="", area_um2=plan.tissue_um2)]
+    return [
+        CountedArea(name=roi.name, area_um2=float(shapely.area(roi.geometry)) * plan.slide_mpp**2)
+        for roi in plan.rois
+    ]
+
+
+def map_ahead(function: Callable[[T], R], items: Iterable[T], *, workers: int) -> Iterator[R]:
+    """`map` on threads, in order, with one item in work for each worker and no more in memory."""
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        waiting: deque[Future[R]] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
