@@ -87,8 +87,9 @@ class Overlay:
     def _fill(self, centres: NDArray[np.float64], radius: int, color: tuple[int, int, int]) -> None:
         """Colour the square of pixels around each centre `(x, y)`."""
         height, width = self._picture.shape[:2]
-        step = np.stack(np.mgrid[-radius : radius + 1, -radius : radius + 1], axis=-1)
-        cells = np.floor(centres[:, ::-1]).astype(np.int64)[:, None] + step.reshape(1, -1, 2)
+        side = 2 * radius + 1
+        step = np.indices((side, side)).reshape(2, -1).T - radius
+        cells = np.floor(centres[:, ::-1]).astype(np.int64)[:, None] + step[None]
         y, x = cells.reshape(-1, 2).T
         inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
         self._picture[y[inside], x[inside]] = color
