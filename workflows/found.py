@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slideloom.postprocess.objects import Objects
+from slideloom.postprocess.seam import SeamScore
 from slideloom.tiling.grid import GridIndex
 from slideloom.workflows.store import RegionStore
 
@@ -39,6 +40,11 @@ class Found(Protocol[P_co]):
     @property
     def conflicts(self) -> int:
         """Pairs of objects that claimed the same pixels, or the same place."""
+        ...
+
+    @property
+    def seam(self) -> SeamScore:
+        """How much overlapping predictions disagree along the borders of tiles."""
         ...
 
     def __len__(self) -> int: ...
@@ -82,12 +88,21 @@ class FoundObjects:
         store: Where the regions keep them.
         regions: Places of all regions.
         rest: The objects that took several regions.
+        seam: How much the tiles disagreed.
     """
 
-    def __init__(self, store: RegionStore, regions: Sequence[GridIndex], *, rest: Objects) -> None:
+    def __init__(
+        self,
+        store: RegionStore,
+        regions: Sequence[GridIndex],
+        *,
+        rest: Objects,
+        seam: SeamScore,
+    ) -> None:
         self._store = store
         self._regions = tuple(regions)
         self._rest = rest
+        self.seam = seam
         keys = [store.load_array(index, KEYS) for index in self._regions]
         keys.append(order_keys(rest))
         self._starts = np.cumsum([0, *map(len, keys)])

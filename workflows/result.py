@@ -69,6 +69,9 @@ class QaRecord(_Record):
         bad_tiles: Stored tiles that could not be decoded and were read as blank.
         recombined: Objects joined from pieces of several tiles.
         conflicts: Pairs of objects that claimed the same pixels.
+        seam_score: Share of the places along the borders of tiles, where either tile sees an
+            object, at which the two tiles disagree: 0 is best, 1 is worst. None where there is
+            no border to compare.
     """
 
     read_mpp: float
@@ -78,6 +81,7 @@ class QaRecord(_Record):
     bad_tiles: int
     recombined: int
     conflicts: int
+    seam_score: float | None
 
 
 class RunRecord(_Record):

@@ -227,6 +227,7 @@ class _Run:
                 bad_tiles=bad_tiles,
                 recombined=found.recombined,
                 conflicts=found.conflicts,
+                seam_score=None if found.seam.score is None else round(found.seam.score, 5),
             ),
             counts=counts,
             seconds=self.seconds,

@@ -10,7 +10,7 @@ __all__ = ["measured_columns", "measurement_name"]
 # QuPath tells where an object is by itself, in its own coordinates.
 _PLACES = ("centroid_x", "centroid_y")
 # As QuPath writes them in its own measurements; `um` as it stands in file names and scripts.
-_WORDS = {"um2": "um^2", "px2": "px^2", "mm2": "mm^2", "od": "OD", "iou": "IoU"}
+_WORDS = {"um2": "um^2", "bbox": "bounding box", "od": "OD", "roi": "ROI"}
 
 
 def measured_columns(objects: gpd.GeoDataFrame) -> list[str]:
@@ -32,8 +32,8 @@ def measurement_name(column: str) -> str:
     """A column's name as a person reads it in QuPath, its unit last.
 
     Examples:
-        >>> measurement_name("area_um2"), measurement_name("at_slide_border")
-        ('Area um^2', 'At slide border')
+        >>> measurement_name("area_um2"), measurement_name("at_roi_border")
+        ('Area um^2', 'At ROI border')
     """
     words = [_WORDS.get(word, word) for word in column.split("_")]
     name = " ".join(words)

@@ -37,9 +37,6 @@ class TextColumn:
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
 
-    def __len__(self) -> int:
-        return len(self.starts)
-
 
 def same_text(text: bytes, count: int) -> TextColumn:
     """The same text in each of `count` rows."""

@@ -14,12 +14,14 @@ from slideloom.models.spec import ModelSpec
 from slideloom.postprocess.decoding import decode
 from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.pieces import Pieces, pieces_of_tile
+from slideloom.postprocess.seam import seam_codes, seam_pixels
 from slideloom.postprocess.settle import settle_region
 from slideloom.postprocess.stitch import stitch_pieces
 from slideloom.postprocess.table import roi_members
 from slideloom.tiling.grid import Region, RegionGrid
 from slideloom.workflows.export import ObjectType
 from slideloom.workflows.flows.flow import Labels, Predictions, RunJobs, TablePart
+from slideloom.workflows.flows.seams import new_tally, seam_arrays, total_seam
 from slideloom.workflows.flows.tabulate import tabulate_part
 from slideloom.workflows.found import KEYS, SETTLED, FoundObjects, order_keys
 from slideloom.workflows.plan import RunPlan
@@ -45,12 +47,12 @@ class InstanceFlow:
         if rule is None:
             msg = f"model '{plan.spec.name}' finds instances but names no decode: edit model.json"
             raise SettingsError(msg)
-        parts = [
-            pieces_of_tile(
-                decode(maps, name=rule.name, settings=rule.settings), tile, extent=plan.grid.extent
-            )
-            for tile, maps in predictions
-        ]
+        parts = []
+        seam = new_tally(plan)
+        for tile, maps in predictions:
+            seen = decode(maps, name=rule.name, settings=rule.settings)
+            parts.append(pieces_of_tile(seen, tile, extent=plan.grid.extent))
+            seam.add(tile, seam_codes(seam_pixels(seen.labels, tile), class_id=seen.class_id))
         settled = settle_region(
             Pieces.concat(parts), region, grid=plan.grid, predicted=plan.selected
         )
@@ -59,6 +61,7 @@ class InstanceFlow:
             KEYS: order_keys(objects),
             **under(SETTLED, objects.to_arrays()),
             **under(_WAITING, settled.waiting.to_arrays()),
+            **seam_arrays(seam),
         }
 
     def weave(
@@ -69,7 +72,8 @@ class InstanceFlow:
         waiting = [Pieces.from_arrays(store.load(r.index, under=_WAITING)) for r in regions]
         rest = stitch_pieces(Pieces.concat(waiting), grid=plan.grid, predicted=plan.selected)
         rest = in_rois(rest, plan)
-        found = FoundObjects(store, [region.index for region in regions], rest=rest)
+        places = [region.index for region in regions]
+        found = FoundObjects(store, places, rest=rest, seam=total_seam(plan, store))
         groups = objects_by_region(rest, regions)
         run_jobs(
             partial(

@@ -13,9 +13,11 @@ from slideloom.postprocess import blend
 from slideloom.postprocess.components import class_runs, connected_objects, reaches_other_regions
 from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.rasterize import rasterize
+from slideloom.postprocess.seam import SeamTally, seam_codes, seam_pixels
 from slideloom.tiling.grid import Region
 from slideloom.workflows.export import ObjectType
 from slideloom.workflows.flows.flow import Labels, Predictions, RunJobs, TablePart
+from slideloom.workflows.flows.seams import new_tally, seam_arrays, total_seam
 from slideloom.workflows.flows.tabulate import tabulate_part
 from slideloom.workflows.found import KEYS, SETTLED, FoundObjects, order_keys
 from slideloom.workflows.plan import RunPlan
@@ -55,12 +57,20 @@ class SemanticFlow:
         """
         spec = plan.spec
         channels = len(spec.classes) + (0 if spec.overlapping else 1)
+        seam = new_tally(plan)
         blended = blend.blend_region(
-            region, predictions, extent=plan.grid.extent, channels=channels
+            region,
+            _counting_seams(predictions, seam, spec=spec),
+            extent=plan.grid.extent,
+            channels=channels,
         )
         bands = blend.border_bands(blended, band_px=2 * plan.grid.halo_px)
         labels = blended.labels(overlapping=spec.overlapping, threshold=spec.threshold)
-        return {"labels": labels, **under(_BANDS, blend.bands_to_arrays(bands))}
+        return {
+            "labels": labels,
+            **under(_BANDS, blend.bands_to_arrays(bands)),
+            **seam_arrays(seam),
+        }
 
     def weave(
         self, plan: RunPlan, store: RegionStore, *, labels: Labels, run_jobs: RunJobs
@@ -94,7 +104,8 @@ class SemanticFlow:
                 for class_id, parts in enumerate(waiting)
             ]
         )
-        return FoundObjects(areas, [region.index for region in plan.regions], rest=rest)
+        places = [region.index for region in plan.regions]
+        return FoundObjects(areas, places, rest=rest, seam=total_seam(plan, store))
 
     def tabulate(self, part: Objects, *, plan: RunPlan) -> TablePart:
         """See `TaskFlow`."""
@@ -123,3 +134,12 @@ class SemanticFlow:
             area = shapely.transform(areas, lambda xy: xy / factor)
             masks = masks * rasterize(area, region.core)
         return masks
+
+
+def _counting_seams(predictions: Predictions, seam: SeamTally, *, spec: ModelSpec) -> Predictions:
+    """The predictions as they come, with what each tile says of its borders entered in `seam`."""
+    for tile, maps in predictions:
+        edges = seam_pixels(maps, tile)
+        said = edges > spec.threshold if spec.overlapping else edges.argmax(axis=-1)
+        seam.add(tile, seam_codes(said))
+        yield tile, maps

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.pixels import PixelSets
+from slideloom.postprocess.seam import SeamScore
 from slideloom.tiling.grid import GridIndex
 from slideloom.workflows import found as found_module
 from slideloom.workflows.found import (
@@ -43,7 +44,9 @@ def _found(folder: Path, every: Objects, group: NDArray[np.int64], *, regions: i
     for number, place in enumerate(index):
         part = every.take(np.flatnonzero(group == number))
         store.save(place, {KEYS: order_keys(part), **under(SETTLED, part.to_arrays())})
-    return FoundObjects(store, index, rest=every.take(np.flatnonzero(group >= regions)))
+    rest = every.take(np.flatnonzero(group >= regions))
+    seam = SeamScore(compared=5, positions=4, differing=1)
+    return FoundObjects(store, index, rest=rest, seam=seam)
 
 
 def _equal(one: Objects, two: Objects) -> None:
