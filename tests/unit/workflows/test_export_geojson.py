@@ -176,7 +176,7 @@ def test_numbers_and_flags_are_measurements_and_places_are_not(tmp_path: Path) -
         "Area um^2": 0.5,
         "Has holes": 1,
         "Major axis um": 2.5,
-        "At roi border": 0,
+        "At ROI border": 0,
         "Rank": 7,
     }
 
