@@ -1,4 +1,4 @@
-"""The objects table and the counts table: what every export and every caller reads."""
+"""The objects table: what every export and every caller reads."""
 
 from __future__ import annotations
 
@@ -55,21 +55,6 @@ class Roi:
 
     name: str
     geometry: shapely.Geometry
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CountedArea:
-    """An area that objects are counted in.
-
-    Attributes:
-        name: Of the ROI; empty for the whole slide.
-        area_um2: What densities and percentages refer to: the ROI, or the slide's tissue.
-        members: `(n,)` bool, the objects that belong to it.
-    """
-
-    name: str
-    area_um2: float
-    members: NDArray[np.bool_]
 
 
 def tabulate_objects(
@@ -191,42 +176,3 @@ def roi_members(pixels: PixelSets, *, scale: Scale, rois: Sequence[Roi]) -> NDAr
         shapely.prepare(roi.geometry)
         row[:] = shapely.contains_xy(roi.geometry, points[:, 0], points[:, 1])
     return members
-
-
-def count_objects(
-    table: gpd.GeoDataFrame,
-    *,
-    slide: str,
-    class_names: Sequence[str],
-    areas: Sequence[CountedArea],
-) -> pd.DataFrame:
-    """Counts per area and class.
-
-    Args:
-        table: Of `tabulate_objects`.
-        slide: Name of the slide.
-        class_names: Classes to list, also those without objects.
-        areas: The slide, or its ROIs.
-
-    Returns:
-        Columns `slide`, `roi`, `class`, `count`, `area_um2`, `area_percent` and
-        `density_per_mm2`, the last two relative to the area; NaN where that is 0.
-    """
-    rows = []
-    for area in areas:
-        share = 1 / area.area_um2 if area.area_um2 > 0 else np.nan
-        for class_name in class_names:
-            chosen = area.members & (table["class"] == class_name).to_numpy()
-            found = table["area_um2"].to_numpy()[chosen]
-            rows.append(
-                {
-                    "slide": slide,
-                    "roi": area.name,
-                    "class": class_name,
-                    "count": len(found),
-                    "area_um2": float(found.sum()),
-                    "area_percent": 100 * float(found.sum()) * share,
-                    "density_per_mm2": 1e6 * len(found) * share,
-                }
-            )
-    return pd.DataFrame(rows)

@@ -1,8 +1,7 @@
-"""The tables: ids, units, flags and counts."""
+"""The objects table: ids, units and flags."""
 
 import hashlib
 import uuid
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +13,8 @@ from numpy.typing import NDArray
 from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.pixels import PixelSets
 from slideloom.postprocess.table import (
-    CountedArea,
     Roi,
     Scale,
-    count_objects,
     roi_members,
     tabulate_objects,
 )
@@ -256,51 +253,3 @@ def test_rois_side_by_side_share_the_objects_out(seed: int, at: int) -> None:
     ]
     members = roi_members(_objects(labels).pixels, scale=SCALE, rois=rois)
     assert (members.sum(axis=0) == 1).all()
-
-
-def _count(objects: Objects, *areas: CountedArea) -> list[dict[Any, Any]]:
-    table = tabulate_objects(objects, scale=SCALE, class_names=NAMES, seed="a")
-    counts = count_objects(table, slide="s", class_names=NAMES, areas=areas)
-    rows: list[dict[Any, Any]] = counts.to_dict("records")
-    return rows
-
-
-def test_counts_per_class_and_area() -> None:
-    objects = _drawn()
-    left = np.array([True, False, False, True])
-    rows = _count(
-        objects,
-        CountedArea(name="", area_um2=200.0, members=np.ones(4, np.bool_)),
-        CountedArea(name="left", area_um2=50.0, members=left),
-    )
-    assert [(row["slide"], row["roi"], row["class"], row["count"]) for row in rows] == [
-        ("s", "", "tumour", 2),
-        ("s", "", "stroma", 1),
-        ("s", "", "other", 1),
-        ("s", "left", "tumour", 2),
-        ("s", "left", "stroma", 0),
-        ("s", "left", "other", 0),
-    ]
-    assert [row["area_um2"] for row in rows] == pytest.approx([6.5, 5, 0.25, 6.5, 0, 0])
-    percent = [3.25, 2.5, 0.125, 13, 0, 0]
-    assert [row["area_percent"] for row in rows] == pytest.approx(percent)
-    density = [1e4, 5e3, 5e3, 4e4, 0, 0]
-    assert [row["density_per_mm2"] for row in rows] == pytest.approx(density)
-
-
-def test_without_a_reference_area_shares_are_not_a_number() -> None:
-    everything = np.ones(4, np.bool_)
-    rows = _count(_drawn(), CountedArea(name="", area_um2=0.0, members=everything))
-    assert [row["count"] for row in rows] == [2, 1, 1]
-    for row in rows:
-        assert np.isnan([row["area_percent"], row["density_per_mm2"]]).all()
-
-
-def test_a_table_without_objects_counts_none() -> None:
-    empty = _objects(np.zeros((30, 40), np.int32))
-    none = np.zeros(0, np.bool_)
-    rows = _count(empty, CountedArea(name="", area_um2=100.0, members=none))
-    assert [row["class"] for row in rows] == list(NAMES)
-    for row in rows:
-        figures = ("count", "area_um2", "area_percent", "density_per_mm2")
-        assert [row[name] for name in figures] == [0, 0, 0, 0]
