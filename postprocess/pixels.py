@@ -97,13 +97,10 @@ class PixelSets:
 
     def take(self, index: NDArray[np.integer]) -> PixelSets:
         """The sets at `index`, in that order."""
-        index = np.asarray(index, np.int64)
-        sizes = self.offsets[index + 1] - self.offsets[index]
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-        step = np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)
-        return PixelSets(
-            offsets=offsets, runs=self.runs[np.repeat(self.offsets[index], sizes) + step]
-        )
+        # Compiled code does not look whether an index is out of range, nor does it count from the end.
+        index = np.arange(len(self))[index]
+        offsets, runs = run_loops.take(self.offsets, self.runs, index)
+        return PixelSets(offsets=offsets, runs=runs)
 
     def crop(self, boxes: NDArray[np.integer]) -> PixelSets:
         """Each set cut to its own box, `(n, 4)` rows `(x0, y0, x1, y1)`."""
@@ -117,7 +114,10 @@ class PixelSets:
             group: `(n,)`, the group from 0 to `count - 1` of each set.
             count: Number of groups.
         """
-        owner = np.repeat(np.asarray(group, np.int64), np.diff(self.offsets))
+        group = np.asarray(group, np.int64)
+        if np.array_equal(np.sort(group), np.arange(count)):
+            return self.take(np.argsort(group))
+        owner = np.repeat(group, np.diff(self.offsets))
         order = np.lexsort((self.runs[:, 1], self.runs[:, 0], owner))
         offsets, runs = run_loops.merge_sorted(owner[order], self.runs[order], count)
         return PixelSets(offsets=offsets, runs=runs)

@@ -46,6 +46,21 @@ def fill_runs(labels: NDArray[np.int32], offsets: Longs, x0: int, y0: int) -> Ru
 
 
 @jit
+def take(offsets: Longs, runs: Runs, index: Longs) -> tuple[Longs, Runs]:
+    """The sets at `index`, in that order."""
+    out_offsets = np.zeros(len(index) + 1, np.int64)
+    for i in range(len(index)):
+        out_offsets[i + 1] = out_offsets[i] + offsets[index[i] + 1] - offsets[index[i]]
+    out = np.empty((out_offsets[-1], 3), np.int32)
+    at = 0
+    for i in range(len(index)):
+        for k in range(offsets[index[i]], offsets[index[i] + 1]):
+            out[at, 0], out[at, 1], out[at, 2] = runs[k, 0], runs[k, 1], runs[k, 2]
+            at += 1
+    return out_offsets, out
+
+
+@jit
 def boxes(offsets: Longs, runs: Runs) -> NDArray[np.int32]:
     """Bounding box `(x0, y0, x1, y1)` of each set; zeros for an empty one."""
     out = np.zeros((len(offsets) - 1, 4), np.int32)
