@@ -97,7 +97,7 @@ class PixelSets:
 
     def take(self, index: NDArray[np.integer]) -> PixelSets:
         """The sets at `index`, in that order."""
-        # Compiled code does not look whether an index is out of range, nor does it count from the end.
+        # Compiled code does not check an index, nor does it count from the end.
         index = np.arange(len(self))[index]
         offsets, runs = run_loops.take(self.offsets, self.runs, index)
         return PixelSets(offsets=offsets, runs=runs)
