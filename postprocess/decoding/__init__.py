@@ -73,9 +73,7 @@ def decode(
         SettingsError: The decode or a setting is unknown or out of range, or the maps do not have
             the channels that the decode reads.
     """
-    if name not in DECODES:
-        msg = f"there is no decode {name!r}: choose one of {', '.join(sorted(DECODES))}"
-        raise SettingsError(msg)
+    _check_name(name)
     return DECODES[name](maps, settings or {}, keep_cut=keep_cut)
 
 
@@ -83,10 +81,16 @@ def min_area_px(name: str, settings: Mapping[str, float | int]) -> int:
     """Pixels below which the decode `name` drops an object; 1 where it drops none.
 
     Raises:
-        SettingsError: A setting is unknown or out of range.
+        SettingsError: The decode or a setting is unknown or out of range.
     """
-    kind = _SETTINGS[name]
-    return int(getattr(read_settings(kind, settings, name=name), "min_area_px", 1))
+    _check_name(name)
+    return int(getattr(read_settings(_SETTINGS[name], settings, name=name), "min_area_px", 1))
+
+
+def _check_name(name: str) -> None:
+    if name not in DECODES:
+        msg = f"there is no decode {name!r}: choose one of {', '.join(sorted(DECODES))}"
+        raise SettingsError(msg)
 
 
 DECODES: Mapping[str, Decoder] = {

@@ -16,6 +16,7 @@ from slideloom.postprocess.decoding.tile_objects import (
     check_sizes,
     drop_small,
     in_order,
+    no_objects,
     read_settings,
     score_objects,
 )
@@ -46,7 +47,10 @@ def decode_components(
     if maps.ndim != 3 or maps.shape[2] < 2:
         msg = f"decode 'components' needs maps (y, x, 1 + classes), got shape {maps.shape}"
         raise SettingsError(msg)
-    areas = label(maps.argmax(axis=2), background=0, connectivity=1).astype(np.int32)
+    number = maps.argmax(axis=2)
+    if not number.any():
+        return no_objects(number > 0)
+    areas = label(number, background=0, connectivity=1).astype(np.int32)
     labels, _ = in_order(drop_small(areas, settings.min_area_px, keep_cut=keep_cut))
     # The class that wins at every pixel of an area has its highest sum as well.
     return score_objects(labels, maps[:, :, 1:], foreground=maps[:, :, 1:].max(axis=2))

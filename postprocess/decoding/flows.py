@@ -49,7 +49,7 @@ class FlowsSettings:
     """
 
     threshold: float = 0.5
-    min_parting: float = 0.4
+    min_parting: float = 0.2
     max_hole_px: int = 64
     min_area_px: int = 16
 

@@ -43,7 +43,7 @@ class HoverSettings:
     """
 
     threshold: float = 0.5
-    max_fall: float = 0.1
+    max_fall: float = 0.05
     min_seed_px: int = 8
     max_hole_px: int = 64
     min_area_px: int = 16

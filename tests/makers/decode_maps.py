@@ -181,9 +181,9 @@ class MapsTileModel:
         self._maps = maps
 
     def predict(self, batch: TileBatch) -> NDArray[Any]:
-        return np.stack([self._crop(window) for window in batch.windows])
+        return np.stack([self.crop(window) for window in batch.windows])
 
-    def _crop(self, window: Box) -> Maps:
+    def crop(self, window: Box) -> Maps:
         height, width, channels = self._maps.shape
         bounds = Box(x0=0, y0=0, x1=width, y1=height)
         seen = window.intersect(bounds)
