@@ -145,13 +145,13 @@ def _ids(objects: Objects, seed: str) -> list[str]:
     """Name-based UUIDs (RFC 9562, version 5) from the seed, the class and the first pixel."""
     space = hashlib.sha1(uuid.uuid5(_NAMESPACE, seed).bytes, usedforsecurity=False)
 
-    def digest(class_id: int, y: int, x: int) -> bytes:
+    def digest(name: list[int]) -> bytes:
         hashed = space.copy()
-        hashed.update(b"%d/%d/%d" % (class_id, y, x))
+        hashed.update(b"%d/%d/%d" % tuple(name))
         return hashed.digest()
 
     names = np.column_stack([objects.class_id, objects.pixels.first_pixels]).tolist()
-    digests = b"".join([digest(*name) for name in names])
+    digests = b"".join(map(digest, names))
     # `uuid` itself takes five times as long.
     octets = np.frombuffer(digests, np.uint8).reshape(-1, 20)[:, :16].copy()
     octets[:, 6] = octets[:, 6] & 0x0F | 0x50
