@@ -118,6 +118,16 @@ def test_a_tally_keeps_no_more_than_the_borders_that_wait() -> None:
     assert kept[-1] == 0
 
 
+def test_a_tally_keeps_codes_of_its_own() -> None:
+    grid = _grid(20, 10, 10, 2)
+    tally = SeamTally(_everywhere(grid))
+    codes = seam_codes(np.ones((2, 40), np.uint8))
+    for tile in grid:
+        tally.add(tile, codes)
+        codes += 1
+    assert tally.score == SeamScore(compared=10, positions=10, differing=10)
+
+
 def _tally(grid: TileGrid, truth: NDArray[Any], **more: Any) -> SeamScore:
     """Every tile sees the truth of its window, and 0 outside the slide."""
     bounds = Box.of_size(grid.extent)

@@ -83,6 +83,13 @@ def test_the_hulls_of_ragged_objects_are_shapelys(seed: int) -> None:
     np.testing.assert_allclose(measure_shapes(pixels).solidity, pixels.areas / hulls)
 
 
+def test_the_hull_spans_rows_without_pixels() -> None:
+    y, x = np.mgrid[-60:61, -60:61]
+    mask = (x**2 + y**2 < 59**2) & (y % 3 == 0)
+    hull = shapely.convex_hull(trace_outlines(_sets(mask.astype(np.int32))).geometry[0])
+    np.testing.assert_allclose(_shape(mask).solidity, mask.sum() / shapely.area(hull))
+
+
 def test_a_rectangle_has_the_axes_of_a_rectangle() -> None:
     mask = np.ones((3, 12), np.bool_)
     shape = _shape(mask)
