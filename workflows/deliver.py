@@ -22,7 +22,7 @@ from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.result import COUNTS_FILE, OVERLAY_FILE, TABLE_FORMAT
 from slideloom.wsi import Slide
 
-_OVERLAY_PX = 3000
+_OVERLAY_PX = 2000
 # QuPath is slow with more annotations than this; detections are made for numbers.
 _MANY = 1000
 
