@@ -10,26 +10,21 @@ from pathlib import Path
 from types import MappingProxyType
 
 import geopandas as gpd
-import pandas as pd
 
 from slideloom.errors import SettingsError
-from slideloom.models.spec import ModelClass
 from slideloom.workflows.export.context import ExportContext, ObjectType, TableWriter
 from slideloom.workflows.export.geojson import open_geojson
 from slideloom.workflows.export.geoparquet import open_geoparquet
-from slideloom.workflows.export.tables import open_csv, write_csv
-from slideloom.wsi.geometry import Point
+from slideloom.workflows.export.tables import open_csv
 
 __all__ = [
     "EXPORTERS",
     "ExportContext",
-    "ExportInput",
     "Exporter",
     "ObjectType",
     "TableWriter",
     "check_formats",
     "open_exports",
-    "write_exports",
 ]
 
 
@@ -106,30 +101,3 @@ def check_formats(formats: Iterable[str]) -> None:
     if unknown:
         msg = f"no exporter writes {', '.join(unknown)}: choose from {', '.join(EXPORTERS)}"
         raise SettingsError(msg)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportInput:
-    """What `write_exports` takes."""
-
-    objects: gpd.GeoDataFrame
-    counts: pd.DataFrame
-    classes: tuple[ModelClass, ...]
-    object_type: ObjectType
-    offset: Point
-
-
-def write_exports(folder: Path, data: ExportInput, *, formats: Iterable[str]) -> list[Path]:
-    """Write all at once, and counts.csv with `csv`; goes as soon as runs use `open_exports`."""
-    wanted = list(formats)
-    context = ExportContext(
-        classes=data.classes,
-        object_type=data.object_type,
-        offset=data.offset,
-        mpp=data.objects.attrs["mpp"],
-    )
-    with open_exports(folder, context, formats=wanted) as writer:
-        writer.write(data.objects)
-    if "csv" in wanted:
-        write_csv(folder / "counts.csv", data.counts)
-    return [folder / EXPORTERS[name].file_name for name in wanted]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from slideloom.errors import SettingsError
 from slideloom.workflows.export.atomic import atomic_file
 from slideloom.workflows.export.compression import gzip_members
-from slideloom.workflows.export.context import ExportContext, ObjectType
+from slideloom.workflows.export.context import ExportContext
 from slideloom.workflows.export.measurements import measured_columns, measurement_name
 from slideloom.workflows.export.ring_text import geometry_text
 from slideloom.workflows.export.rounding import round_shapes
@@ -28,7 +28,7 @@ from slideloom.workflows.export.text import (
     same_text,
 )
 
-__all__ = ["GeojsonWriter", "ObjectType", "open_geojson"]
+__all__ = ["GeojsonWriter", "open_geojson"]
 
 # Bounds the memory for text, which is several times that of the coordinates.
 _OBJECTS_PER_BATCH = 20_000
