@@ -1,19 +1,30 @@
-"""Which pieces of different tiles show the same pixels, and how much they agree on them."""
+"""Which pieces of different tiles show the same pixels, and which of them are views of one object.
+
+Two views of one object by a model that makes no mistake are equal wherever both tiles see it. Real
+views differ: borders move, a tile misses what another finds. Each test here asks that two pieces
+agree on what both tiles see, and on nothing else.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from slideloom.postprocess.pieces import Pieces
-from slideloom.postprocess.pixels import PixelSets
 from slideloom.tiling.grid import TileGrid
+from slideloom.wsi.jit import jit
 
 SAME = 0.5
-"""Share of the commonly visible pixels from which two pieces are views of one object."""
+"""Share of the parts that two cut pieces both reach from which they continue each other."""
+
+ALIKE = 0.25
+"""Share of a piece from which another that shows the object whole is a view of it. Views of small
+objects whose borders moved by a pixel or two agree no better, and touching neighbours do less."""
+
+_CELL_PX = 32
+"""Side of a cell of the grid in which boxes find each other; about an object's side is best."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,57 +33,31 @@ class Agreement:
 
     Attributes:
         first: `(pairs,)`, index of one piece.
-        second: `(pairs,)`, index of the other.
+        second: `(pairs,)`, index of the other; always the higher one.
         common: `(pairs,)`, pixels that both hold.
-        of_first: `(pairs,)`, `common` as a share of what the second's window shows of the first.
-        of_second: `(pairs,)`, the same the other way round.
     """
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     common: NDArray[np.int64]
-    of_first: NDArray[np.float64]
-    of_second: NDArray[np.float64]
 
     def take(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> Agreement:
         """The pairs at `index`."""
         return Agreement(
-            first=self.first[index],
-            second=self.second[index],
-            common=self.common[index],
-            of_first=self.of_first[index],
-            of_second=self.of_second[index],
+            first=self.first[index], second=self.second[index], common=self.common[index]
         )
-
-    @property
-    def same(self) -> NDArray[np.bool_]:
-        """Whether the two are views of one object: one holds most of what is visible of the other.
-
-        The smaller share may be small: of a U-shaped object one window can show the whole bow
-        and the other only an arm.
-        """
-        return np.maximum(self.of_first, self.of_second) >= SAME
-
-
-def agree_where_they_meet(
-    pieces: Pieces, agreement: Agreement, *, grid: TileGrid
-) -> NDArray[np.bool_]:
-    """Whether one piece of each pair holds most of the other's parts that it meets, `(pairs,)`.
-
-    An object may cross the strip that two tiles see several times, and each tile may see another
-    two of its crossings joined. So only the connected parts in the strip that both reach count.
-    """
-    pixels, windows = pieces.pixels, windows_of(pieces.tile, grid=grid)
-    first, second = agreement.first, agreement.second
-    of_first = pixels.areas_met(first, second, boxes=windows[second])
-    of_second = pixels.areas_met(second, first, boxes=windows[first])
-    return np.asarray(agreement.common >= SAME * np.minimum(of_first, of_second), np.bool_)
 
 
 def windows_of(tile: NDArray[np.integer], *, grid: TileGrid) -> NDArray[np.int64]:
     """Windows of tiles, `(n, 2)` rows (row, col) to `(n, 4)` rows `(x0, y0, x1, y1)`."""
     corner = tile[:, ::-1].astype(np.int64) * grid.core_px - grid.halo_px
     return np.concatenate([corner, corner + grid.tile_px], axis=1)
+
+
+def cores_of(tile: NDArray[np.integer], *, grid: TileGrid) -> NDArray[np.int64]:
+    """The same for cores, whole squares even at the slide's edge."""
+    corner = tile[:, ::-1].astype(np.int64) * grid.core_px
+    return np.concatenate([corner, corner + grid.core_px], axis=1)
 
 
 def is_shared(
@@ -87,35 +72,145 @@ def is_shared(
     return np.asarray(outside.any(axis=1), np.bool_)
 
 
-def overlapping_pairs(
-    pixels: PixelSets, index: NDArray[np.integer]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs `first < second` out of `index` whose bounding boxes share a pixel."""
-    x0, y0, x1, y1 = pixels.boxes[index].T
-    frames = shapely.box(x0 + 0.25, y0 + 0.25, x1 - 0.25, y1 - 0.25)
-    one, two = shapely.STRtree(frames).query(frames, predicate="intersects")
-    one, two = index[one], index[two]
-    ordered = one < two
-    return one[ordered].astype(np.int64), two[ordered].astype(np.int64)
-
-
 def find_agreement(pieces: Pieces, *, grid: TileGrid) -> Agreement:
     """All pairs of pieces of different tiles that share at least one pixel.
 
-    Only pieces that reach into another tile's window are looked at.
+    Only pieces that reach into another tile's window are looked at, each against those whose
+    boxes lie in the same cells of a fixed grid: the work grows with the pieces near borders.
     """
-    shared = is_shared(pieces.pixels.boxes, pieces.tile, grid=grid)
-    first, second = overlapping_pairs(pieces.pixels, np.flatnonzero(shared))
-    other_tile = (pieces.tile[first] != pieces.tile[second]).any(axis=1)
-    first, second = first[other_tile], second[other_tile]
+    boxes = pieces.pixels.boxes.astype(np.int64)
+    index = np.flatnonzero(is_shared(boxes, pieces.tile, grid=grid))
+    first, second = meeting_boxes(boxes[index], pieces.tile[index])
+    first, second = index[first], index[second]
     common = pieces.pixels.common_areas(first, second)
     hit = common > 0
-    first, second, common = first[hit], second[hit], common[hit]
+    return Agreement(first=first[hit], second=second[hit], common=common[hit])
+
+
+def meeting_boxes(
+    boxes: NDArray[np.int64], tile: NDArray[np.integer]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs `first < second` of boxes of different tiles that share a pixel, sorted.
+
+    Args:
+        boxes: `(n, 4)`, rows `(x0, y0, x1, y1)`, none empty.
+        tile: `(n, 2)`, row and column of each box's tile.
+    """
+    cells, owners = _cells_of(boxes)
+    order = np.argsort(cells, kind="stable")
+    pairs = _pairs_in_cells(cells[order], owners[order], boxes, tile.astype(np.int64))
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    return pairs[:, 0], pairs[:, 1]
+
+
+def likeness(pieces: Pieces, agreement: Agreement, *, grid: TileGrid) -> NDArray[np.float64]:
+    """How well the two of each pair agree as views of one object, `(pairs,)`, 0 to 1.
+
+    0 says that they are views of different objects. With a perfect tile model it is 1 for all.
+
+    * Two whole pieces are both complete, so the larger is compared with the smaller.
+    * Where one of them is cut, the other's tile shows all of the object: so what that tile shows of
+      the cut piece is compared with the whole one.
+    * Two cut pieces are compared in the strip that both tiles see, and there only the connected
+      parts that both reach: an object may cross the strip several times, and each tile may see
+      another two of its crossings joined. What they share has to lie in both tiles' cores, for
+      there the object goes from one to the other; a neighbour that runs along the strip's edge
+      shows a few pixels of itself, and those prove nothing.
+    """
+    first, second, common = agreement.first, agreement.second, agreement.common
+    pixels, cut = pieces.pixels, pieces.cut
     windows = windows_of(pieces.tile, grid=grid)
-    return Agreement(
-        first=first,
-        second=second,
-        common=common,
-        of_first=common / pieces.pixels.areas_in(first, windows[second]),
-        of_second=common / pieces.pixels.areas_in(second, windows[first]),
-    )
+    out = np.zeros(len(first), np.float64)
+
+    at = np.flatnonzero(~cut[first] & ~cut[second])
+    areas = pixels.areas
+    share = common[at] / np.maximum(areas[first[at]], areas[second[at]])
+    out[at] = np.where(share >= ALIKE, share, 0)
+
+    at = np.flatnonzero(cut[first] != cut[second])
+    half = np.where(cut[first[at]], first[at], second[at])
+    whole = first[at] + second[at] - half
+    share = common[at] / pixels.areas_in(half, windows[whole])
+    out[at] = np.where(share >= ALIKE, share, 0)
+
+    cores = cores_of(pieces.tile, grid=grid)
+    at = np.flatnonzero(cut[first] & cut[second])
+    for tile in (first, second):
+        at = at[_common_in(pixels.offsets, pixels.runs, first[at], second[at], cores[tile[at]]) > 0]
+    of_first = pixels.areas_met(first[at], second[at], boxes=windows[second[at]])
+    of_second = pixels.areas_met(second[at], first[at], boxes=windows[first[at]])
+    agree = common[at] >= SAME * np.minimum(of_first, of_second)
+    out[at] = np.where(agree, common[at] / np.maximum(of_first, of_second), 0)
+    return out
+
+
+def _cells_of(boxes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The grid cells that each box meets: numbers of cells, and of their boxes."""
+    low, high = boxes[:, :2] // _CELL_PX, (boxes[:, 2:] - 1) // _CELL_PX
+    spans = high - low + 1
+    counts = spans.prod(axis=1)
+    owner = np.repeat(np.arange(len(boxes)), counts)
+    step = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    col = low[owner, 0] + step % spans[owner, 0]
+    row = low[owner, 1] + step // spans[owner, 0]
+    return row * 2**32 + col, owner
+
+
+@jit
+def _pairs_in_cells(
+    cells: NDArray[np.int64],
+    owners: NDArray[np.int64],
+    boxes: NDArray[np.int64],
+    tile: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Pairs of boxes that meet, each found in the one cell that holds its overlap's corner."""
+    out = np.empty((64, 2), np.int64)
+    size = 0
+    start = 0
+    for stop in range(1, len(cells) + 1):
+        if stop < len(cells) and cells[stop] == cells[start]:
+            continue
+        for m in range(start, stop):
+            i = owners[m]
+            for n in range(m + 1, stop):
+                j = owners[n]
+                if tile[i, 0] == tile[j, 0] and tile[i, 1] == tile[j, 1]:
+                    continue
+                x, y = max(boxes[i, 0], boxes[j, 0]), max(boxes[i, 1], boxes[j, 1])
+                if x >= min(boxes[i, 2], boxes[j, 2]) or y >= min(boxes[i, 3], boxes[j, 3]):
+                    continue
+                if (y // _CELL_PX) * 2**32 + x // _CELL_PX != cells[start]:
+                    continue
+                if size == len(out):
+                    grown = np.empty((2 * size, 2), np.int64)
+                    grown[:size] = out
+                    out = grown
+                out[size, 0], out[size, 1] = min(i, j), max(i, j)
+                size += 1
+        start = stop
+    return out[:size].copy()
+
+
+@jit
+def _common_in(
+    offsets: NDArray[np.int64],
+    runs: NDArray[np.int32],
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    boxes: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Pixels that the two sets of each pair have in common in its box."""
+    out = np.zeros(len(first), np.int64)
+    for pair in range(len(first)):
+        i, i_stop = offsets[first[pair]], offsets[first[pair] + 1]
+        j, j_stop = offsets[second[pair]], offsets[second[pair] + 1]
+        x0, y0, x1, y1 = boxes[pair]
+        while i < i_stop and j < j_stop:
+            if runs[i, 0] == runs[j, 0] and y0 <= runs[i, 0] < y1:
+                start, stop = max(runs[i, 1], runs[j, 1], x0), min(runs[i, 2], runs[j, 2], x1)
+                out[pair] += max(stop - start, 0)
+            if runs[i, 0] < runs[j, 0] or (runs[i, 0] == runs[j, 0] and runs[i, 2] < runs[j, 2]):
+                i += 1
+            else:
+                j += 1
+    return out

@@ -1,89 +1,156 @@
-"""Join the cut pieces of one object, and only those."""
+"""Put the pieces that are views of one object into one group, and only those."""
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from slideloom.postprocess.agreement import Agreement, agree_where_they_meet
+from slideloom.postprocess import run_loops
+from slideloom.postprocess.agreement import Agreement
 from slideloom.postprocess.pieces import Pieces
-from slideloom.tiling.grid import TileGrid
+from slideloom.wsi.jit import jit
+
+Longs = NDArray[np.int64]
 
 
-def join_cut(
-    pieces: Pieces, agreement: Agreement, *, grid: TileGrid, open_cut: NDArray[np.bool_]
+def group_views(
+    pieces: Pieces, agreement: Agreement, *, likeness: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Group the cut pieces that continue each other.
+    """Number the objects that the pieces are views of.
 
-    Two pieces continue each other where they agree on the parts that both tiles see and both
-    pieces reach. Pieces that one tile saw side by side, sharing an edge, are never put in one
-    group: where a third piece would join them, the weaker of its two links is cut.
+    Links are taken strongest first, and one that would put two pieces into a group which their own
+    tile has told apart is refused. A tile tells two of its pieces apart when one of them is whole,
+    for then there is no more of that object; or when they touch, for then it drew a border between
+    them. Two cut pieces that do not touch may well be arms of one object.
 
     Args:
         pieces: All pieces.
         agreement: Between pieces of different tiles.
-        grid: The grid of the tiles.
-        open_cut: `(n,)`, the pieces to group.
+        likeness: `(pairs,)`, how well each pair agrees; 0 is no link.
 
     Returns:
-        `(n,)`, group numbers from 0 for the pieces of `open_cut`, -1 for the others.
+        `(n,)`, groups numbered from 0 in the order of their first pieces.
     """
-    links = agreement.take(open_cut[agreement.first] & open_cut[agreement.second])
-    links = links.take(agree_where_they_meet(pieces, links, grid=grid))
-    groups = _components(links, count=len(pieces))
-    for group in _crowded(pieces, groups, open_cut=open_cut):
-        members = np.flatnonzero(groups == group)
-        fresh = _join_carefully(pieces, members, links=links.take(groups[links.first] == group))
-        groups[members] = groups.max() + 1 + fresh
-    out = np.full(len(pieces), -1, np.int64)
-    out[open_cut] = np.unique(groups[open_cut], return_inverse=True)[1]
-    return out
+    links = agreement.take(likeness > 0)
+    order = np.lexsort((links.second, links.first, -links.common, -likeness[likeness > 0]))
+    first, second = links.first[order], links.second[order]
+    everything = np.ones(len(first), np.bool_)
+    tile, cut = pieces.tile.astype(np.int64), pieces.cut
+    runs = (pieces.pixels.offsets, pieces.pixels.runs)
+    parent = _join(first, second, everything, len(pieces))
+    crowded = _crowded(parent, np.lexsort((tile[:, 1], tile[:, 0], parent)), tile, cut, *runs)
+    if crowded.any():
+        simple = _join(first, second, ~crowded[parent[first]], len(pieces))
+        careful = crowded[parent[first]]
+        parent = _join_apart(first[careful], second[careful], simple, tile, cut, *runs)
+    return np.unique(parent, return_inverse=True)[1].astype(np.int64)
 
 
-def _components(links: Agreement, *, count: int) -> NDArray[np.int64]:
-    """Connected components of the graph of links."""
-    graph = coo_array((np.ones(len(links.first)), (links.first, links.second)), (count, count))
-    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
+@jit
+def _root(parent: Longs, i: int) -> int:
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
 
 
-def _crowded(
-    pieces: Pieces, groups: NDArray[np.int64], *, open_cut: NDArray[np.bool_]
-) -> list[int]:
-    """Groups that hold two touching pieces of one tile."""
-    index = np.flatnonzero(open_cut)
-    key = np.column_stack([groups[index], pieces.tile[index]])
-    _, number, counts = np.unique(key, axis=0, return_inverse=True, return_counts=True)
-    found = set()
-    for repeated in np.flatnonzero(counts > 1):
-        members = index[number == repeated]
-        if _any_touch(pieces, members.tolist()):
-            found.add(int(groups[members[0]]))
-    return sorted(found)
+@jit
+def _join(first: Longs, second: Longs, use: NDArray[np.bool_], count: int) -> Longs:
+    """The lowest piece that each piece is linked to, directly or through others."""
+    parent = np.arange(count)
+    for k in range(len(first)):
+        if use[k]:
+            one, two = _root(parent, first[k]), _root(parent, second[k])
+            parent[max(one, two)] = min(one, two)
+    for i in range(count):
+        parent[i] = _root(parent, i)
+    return parent
 
 
-def _any_touch(pieces: Pieces, members: list[int]) -> bool:
-    return any(
-        (pieces.tile[one] == pieces.tile[two]).all() and pieces.pixels.touch(one, two)
-        for one, two in combinations(members, 2)
+@jit
+def _told_apart(
+    one: int,
+    two: int,
+    tile: Longs,
+    cut: NDArray[np.bool_],
+    offsets: Longs,
+    runs: NDArray[np.int32],
+) -> bool:
+    """Whether the tile of two pieces says that they are not of one object."""
+    if tile[one, 0] != tile[two, 0] or tile[one, 1] != tile[two, 1]:
+        return False
+    if not (cut[one] and cut[two]):
+        return True
+    return run_loops.touch(
+        runs[offsets[one] : offsets[one + 1]], runs[offsets[two] : offsets[two + 1]]
     )
 
 
-def _join_carefully(
-    pieces: Pieces, members: NDArray[np.int64], *, links: Agreement
-) -> NDArray[np.int64]:
-    """Group `members` by their strongest links first, refusing those that join touching pieces."""
-    group_of = {int(member): {int(member)} for member in members}
-    order = np.lexsort((links.second, links.first, -links.common))
-    for one, two in zip(links.first[order].tolist(), links.second[order].tolist(), strict=True):
-        if group_of[one] is group_of[two]:
+@jit
+def _crowded(
+    parent: Longs,
+    order: Longs,
+    tile: Longs,
+    cut: NDArray[np.bool_],
+    offsets: Longs,
+    runs: NDArray[np.int32],
+) -> NDArray[np.bool_]:
+    """The groups, by lowest piece, that hold two pieces which their tile tells apart.
+
+    `order` sorts the pieces by group, then tile.
+    """
+    crowded = np.zeros(len(parent), np.bool_)
+    for m in range(len(order)):
+        i = order[m]
+        if crowded[parent[i]]:
             continue
-        joined = group_of[one] | group_of[two]
-        if not _any_touch(pieces, sorted(joined)):
-            for member in joined:
-                group_of[member] = joined
-    lowest = [min(group_of[int(member)]) for member in members]
-    return np.unique(lowest, return_inverse=True)[1].astype(np.int64)
+        n = m + 1
+        while (
+            n < len(order)
+            and parent[order[n]] == parent[i]
+            and tile[order[n], 0] == tile[i, 0]
+            and tile[order[n], 1] == tile[i, 1]
+        ):
+            if _told_apart(i, order[n], tile, cut, offsets, runs):
+                crowded[parent[i]] = True
+                break
+            n += 1
+    return crowded
+
+
+@jit
+def _join_apart(
+    first: Longs,
+    second: Longs,
+    parent: Longs,
+    tile: Longs,
+    cut: NDArray[np.bool_],
+    offsets: Longs,
+    runs: NDArray[np.int32],
+) -> Longs:
+    """Join in the order of the links, but never two groups with pieces that are told apart."""
+    count = len(parent)
+    # Each group is a ring of its pieces.
+    following = np.arange(count)
+    for k in range(len(first)):
+        one, two = _root(parent, first[k]), _root(parent, second[k])
+        if one == two:
+            continue
+        apart = False
+        i = one
+        while True:
+            j = two
+            while True:
+                apart = _told_apart(i, j, tile, cut, offsets, runs)
+                j = following[j]
+                if apart or j == two:
+                    break
+            i = following[i]
+            if apart or i == one:
+                break
+        if not apart:
+            parent[max(one, two)] = min(one, two)
+            following[one], following[two] = following[two], following[one]
+    for i in range(count):
+        parent[i] = _root(parent, i)
+    return parent

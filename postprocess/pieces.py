@@ -14,6 +14,9 @@ from slideloom.postprocess.pixels import PixelSets
 from slideloom.tiling.grid import Tile
 from slideloom.wsi.geometry import Box, Size
 
+WITNESS_PX = 8
+"""Whole pieces this near to their tile's core are kept, though they have no pixel in it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pieces:
@@ -87,11 +90,11 @@ class Pieces:
 
 
 def pieces_of_tile(found: TileObjects, tile: Tile, *, extent: Size) -> Pieces:
-    """The pieces of one tile that its neighbours cannot all tell better.
+    """The pieces of one tile that have a pixel in its core, and whole ones that nearly have.
 
-    A cut piece without a pixel in the core is left out: the tiles that own its pixels see it. So
-    is a whole one that stays clear of the core, but not by a hair: half the halo is kept as a
-    margin, so that two tiles that disagree by some pixels cannot both leave an object to the other.
+    What has none is left to the tiles that own its pixels. But it tells which of their objects is
+    which where two tiles draw the borders of neighbours differently, so whole pieces near the core
+    are kept as witnesses.
 
     Args:
         found: Objects in the tile's window.
@@ -102,19 +105,12 @@ def pieces_of_tile(found: TileObjects, tile: Tile, *, extent: Size) -> Pieces:
         Pieces in slide coordinates, ordered by their first pixel.
     """
     count = len(found.class_id)
-    window = tile.window
+    window, core = tile.window, tile.core
     pixels = PixelSets.from_labels(found.labels, count=count, x0=window.x0, y0=window.y0)
-    boxes = pixels.boxes
-    cut = (
-        ((boxes[:, 0] <= window.x0) & (window.x0 > 0))
-        | ((boxes[:, 1] <= window.y0) & (window.y0 > 0))
-        | ((boxes[:, 2] >= window.x1) & (window.x1 < extent.width))
-        | ((boxes[:, 3] >= window.y1) & (window.y1 < extent.height))
-    )
-    core = tile.core
-    margin = core.grow((core.x0 - window.x0) // 2)
-    kept = np.where(cut, _pixels_in(pixels, core) > 0, _pixels_in(pixels, margin) > 0)
-    index = np.flatnonzero(kept & (pixels.areas > 0))
+    cut = _is_cut(pixels.boxes, window, extent=extent)
+    margin = core.grow(min(WITNESS_PX, (core.x0 - window.x0) // 2))
+    kept = np.where(cut, _pixels_in(pixels, core), _pixels_in(pixels, margin))
+    index = np.flatnonzero(kept)
     first = pixels.take(index).first_pixels
     index = index[np.lexsort((first[:, 1], first[:, 0]))]
     return Pieces(
@@ -130,3 +126,14 @@ def _pixels_in(pixels: PixelSets, box: Box) -> NDArray[np.int64]:
     """Pixels of each set inside one box."""
     frame = np.array([[box.x0, box.y0, box.x1, box.y1]])
     return pixels.areas_in(np.arange(len(pixels)), np.repeat(frame, len(pixels), axis=0))
+
+
+def _is_cut(boxes: NDArray[np.integer], window: Box, *, extent: Size) -> NDArray[np.bool_]:
+    """Whether each box `(x0, y0, x1, y1)` reaches an edge beyond which the slide goes on."""
+    return np.asarray(
+        ((boxes[:, 0] <= window.x0) & (window.x0 > 0))
+        | ((boxes[:, 1] <= window.y0) & (window.y0 > 0))
+        | ((boxes[:, 2] >= window.x1) & (window.x1 < extent.width))
+        | ((boxes[:, 3] >= window.y1) & (window.y1 < extent.height)),
+        np.bool_,
+    )

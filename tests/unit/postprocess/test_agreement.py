@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from skimage.measure import label
 
 from slideloom.postprocess.agreement import (
+    ALIKE,
     SAME,
     Agreement,
-    agree_where_they_meet,
     find_agreement,
     is_shared,
-    overlapping_pairs,
+    likeness,
+    meeting_boxes,
     windows_of,
 )
 from slideloom.postprocess.decoding import TileObjects
@@ -60,8 +61,12 @@ def _inside(points: Points, window: Box) -> Points:
 
 
 def _window(pieces: Pieces, i: int, grid: TileGrid) -> Box:
+    return grid[_index(pieces, i)].window
+
+
+def _index(pieces: Pieces, i: int) -> GridIndex:
     row, col = pieces.tile[i].tolist()
-    return grid[GridIndex(row=row, col=col)].window
+    return GridIndex(row=row, col=col)
 
 
 @given(seeds)
@@ -75,16 +80,10 @@ def test_pairs_are_all_that_share_pixels_between_tiles(look: Look, seed: int) ->
         for j in range(i + 1, len(pieces)):
             common = len(sets[i] & sets[j])
             if common and pieces.tile[i].tolist() != pieces.tile[j].tolist():
-                of_first = common / len(_inside(sets[i], _window(pieces, j, grid)))
-                of_second = common / len(_inside(sets[j], _window(pieces, i, grid)))
-                expected[i, j] = (common, of_first, of_second)
+                expected[i, j] = common
     found = find_agreement(pieces, grid=grid)
-    columns = [found.common, found.of_first, found.of_second]
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    assert dict(zip(_pairs(found), rows, strict=True)) == expected
-    assert len(found.first) == len(expected)
-    same = [max(expected[pair][1:]) >= SAME for pair in _pairs(found)]
-    assert found.same.tolist() == same
+    assert dict(zip(_pairs(found), found.common.tolist(), strict=True)) == expected
+    assert _pairs(found) == sorted(expected)
 
 
 def _pairs(agreement: Agreement) -> list[tuple[int, int]]:
@@ -97,25 +96,36 @@ def _met(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> int:
 
 
 @given(seeds)
-def test_where_pieces_meet_only_the_parts_that_meet_count(look: Look, seed: int) -> None:
+def test_likeness_against_masks(look: Look, seed: int) -> None:
     rng = np.random.default_rng(seed)
     grid = _random_grid(rng)
     pieces = _random_pieces(look, grid, rng)
     found = find_agreement(pieces, grid=grid)
-    expected = []
-    for i, j in _pairs(found):
-        one, two = np.zeros((2, *grid.extent.shape), np.bool_)
-        for mask, at, window in (
-            (one, i, _window(pieces, j, grid)),
-            (two, j, _window(pieces, i, grid)),
-        ):
-            for place in _inside(_points(pieces.pixels, at), window):
-                mask[place] = True
-        common = int((one & two).sum())
-        expected.append(max(common / _met(one, two), common / _met(two, one)) >= SAME)
-    local = agree_where_they_meet(pieces, found, grid=grid)
-    assert local.tolist() == expected
-    assert (local | ~found.same).all()
+    expected = [_slow_likeness(pieces, i, j, grid=grid) for i, j in _pairs(found)]
+    assert likeness(pieces, found, grid=grid).tolist() == expected
+
+
+def _slow_likeness(pieces: Pieces, i: int, j: int, *, grid: TileGrid) -> float:
+    sets = _points(pieces.pixels, i), _points(pieces.pixels, j)
+    common = len(sets[0] & sets[1])
+    # What the tile of each sees of the other.
+    seen = _inside(sets[0], _window(pieces, j, grid)), _inside(sets[1], _window(pieces, i, grid))
+    cut = pieces.cut[[i, j]].tolist()
+    if not any(cut):
+        share = common / max(map(len, sets))
+        return share if share >= ALIKE else 0
+    if not all(cut):
+        share = common / len(seen[cut.index(True)])
+        return share if share >= ALIKE else 0
+    masks = np.zeros((2, *grid.extent.shape), np.bool_)
+    for mask, points in zip(masks, seen, strict=True):
+        mask[tuple(np.array(sorted(points)).T)] = True
+    met = _met(masks[0], masks[1]), _met(masks[1], masks[0])
+    crosses = all(
+        (masks[0] & masks[1])[grid[_index(pieces, k)].core.slices_in(grid.bounds)].any()
+        for k in (i, j)
+    )
+    return common / max(met) if crosses and common >= SAME * min(met) else 0
 
 
 @given(seeds)
@@ -149,42 +159,73 @@ def test_the_middle_of_a_core_is_private(x0: int, x1: int, shared: bool) -> None
 
 
 @given(seeds)
-def test_overlapping_boxes_against_all_pairs(seed: int) -> None:
+def test_meeting_boxes_against_all_pairs(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 12, (12, 12)).astype(np.int32)
-    pixels = PixelSets.from_labels(labels * (rng.random((12, 12)) < 0.2), count=11, x0=0, y0=0)
-    index = rng.permutation(np.flatnonzero(pixels.areas > 0))[: int(rng.integers(0, 12))]
-    first, second = overlapping_pairs(pixels, index)
-    boxes = [Box(x0=b[0], y0=b[1], x1=b[2], y1=b[3]) for b in pixels.boxes.tolist()]
-    expected = {
+    count = int(rng.integers(0, 60))
+    corner = rng.integers(-40, 200, (count, 2))
+    boxes = np.hstack([corner, corner + rng.choice([1, 2, 31, 32, 33, 150], (count, 2))])
+    tile = rng.integers(0, 3, (count, 2))
+    first, second = meeting_boxes(boxes, tile)
+    frames = [Box(x0=b[0], y0=b[1], x1=b[2], y1=b[3]) for b in boxes.tolist()]
+    expected = [
         (i, j)
-        for i in index.tolist()
-        for j in index.tolist()
-        if i < j and not boxes[i].intersect(boxes[j]).is_empty
-    }
-    assert sorted(zip(first.tolist(), second.tolist(), strict=True)) == sorted(expected)
+        for i in range(count)
+        for j in range(i + 1, count)
+        if tile[i].tolist() != tile[j].tolist() and not frames[i].intersect(frames[j]).is_empty
+    ]
+    assert list(zip(first.tolist(), second.tolist(), strict=True)) == expected
 
 
-def test_views_agree_by_what_both_tiles_can_see(draw: Draw) -> None:
+def _of_two_tiles(draw: Draw, left: Box, right: Box) -> float:
+    """The likeness of what two tiles say; both see x = 15 to 25, and the border is at 20."""
     grid = TileGrid(extent=Size(width=40, height=20), core_px=20, halo_px=5, mpp=1.0)
-    left, right = grid
     pieces = Pieces.concat(
         [
-            pieces_of_tile(draw(left, Box(x0=10, y0=5, x1=30, y1=15)), left, extent=grid.extent),
-            pieces_of_tile(draw(right, Box(x0=10, y0=5, x1=40, y1=9)), right, extent=grid.extent),
+            pieces_of_tile(draw(tile, box), tile, extent=grid.extent)
+            for tile, box in zip(grid, (left, right), strict=True)
+        ]
+    )
+    (value,) = likeness(pieces, find_agreement(pieces, grid=grid), grid=grid).tolist()
+    return float(value)
+
+
+def test_cut_views_agree_by_what_both_tiles_can_see(draw: Draw) -> None:
+    high = Box(x0=10, y0=5, x1=30, y1=15)
+    # 10 x 10 pixels of the left piece, 10 x 4 of the right one.
+    assert _of_two_tiles(draw, high, Box(x0=10, y0=5, x1=40, y1=9)) == 0.4
+    assert _of_two_tiles(draw, high, Box(x0=10, y0=13, x1=40, y1=20)) == 0
+
+
+def test_cut_views_that_meet_on_one_side_of_the_border_alone_agree_on_nothing(draw: Draw) -> None:
+    grid = TileGrid(extent=Size(width=40, height=40), core_px=20, halo_px=5, mpp=1.0)
+    upright, lying = Box(x0=10, y0=0, x1=16, y1=30), Box(x0=15, y0=10, x1=40, y1=12)
+    pieces = Pieces.concat(
+        [
+            pieces_of_tile(draw(grid[index], box), grid[index], extent=grid.extent)
+            for index, box in (
+                (GridIndex(row=0, col=0), upright),
+                (GridIndex(row=0, col=1), lying),
+            )
         ]
     )
     found = find_agreement(pieces, grid=grid)
-    # Both tiles see x = 15 to 25: 10 x 10 pixels of the left piece, 10 x 4 of the right one.
-    assert found.common.tolist() == [40]
-    assert found.of_first.tolist() == [0.4]
-    assert found.of_second.tolist() == [1.0]
-    assert found.same.tolist() == [True]
-    assert len(found.take(np.array([False])).first) == 0
+    assert pieces.cut.tolist() == [True, True]
+    # All that the right tile sees of the upright bar at that place lies in the lying one.
+    assert found.common.tolist() == [2]
+    assert likeness(pieces, found, grid=grid).tolist() == [0]
+
+
+def test_a_whole_view_is_compared_with_what_its_tile_sees_of_a_cut_one(draw: Draw) -> None:
+    # Of the left piece the right tile sees x = 15 to 25.
+    cell = Box(x0=16, y0=5, x1=24, y1=10)
+    assert _of_two_tiles(draw, Box(x0=15, y0=5, x1=25, y1=10), cell) == 0.8
+    assert _of_two_tiles(draw, Box(x0=5, y0=5, x1=25, y1=20), cell) == pytest.approx(40 / 150)
+    assert _of_two_tiles(draw, Box(x0=5, y0=0, x1=25, y1=20), cell) == 0
 
 
 def test_no_pieces_agree_on_nothing() -> None:
     grid = TileGrid(extent=Size(width=40, height=20), core_px=20, halo_px=5, mpp=1.0)
     found = find_agreement(Pieces.concat([]), grid=grid)
     assert len(found.first) == 0
-    assert agree_where_they_meet(Pieces.concat([]), found, grid=grid).shape == (0,)
+    assert likeness(Pieces.concat([]), found, grid=grid).shape == (0,)
+    assert len(found.take(np.zeros(0, np.bool_)).first) == 0

@@ -1,4 +1,4 @@
-"""Which tile keeps an object that several see whole, and which cut pieces give way to it."""
+"""Which tile's view stands for an object that several see whole."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from slideloom.postprocess.agreement import find_agreement
+from slideloom.postprocess.agreement import find_agreement, likeness
 from slideloom.postprocess.decoding import TileObjects
-from slideloom.postprocess.ownership import choose_whole, explained_cuts
+from slideloom.postprocess.joining import group_views
+from slideloom.postprocess.ownership import choose_whole
 from slideloom.postprocess.pieces import Pieces, pieces_of_tile
 from slideloom.tiling.grid import GridIndex, TileGrid
 from slideloom.wsi.geometry import Box, Size
@@ -20,7 +20,6 @@ Draw = Callable[..., TileObjects]
 
 # Windows: x = -10 to 50 and 30 to 90, so that both tiles see x = 30 to 50.
 GRID = TileGrid(extent=Size(width=80, height=80), core_px=40, halo_px=10, mpp=1.0)
-BOTH = np.ones((2, 2), np.bool_)
 
 
 def _cell(x0: int, x1: int, *, y0: int = 10, y1: int = 18) -> Box:
@@ -37,16 +36,10 @@ def _pieces(draw: Draw, *said: list[Box]) -> Pieces:
     )
 
 
-def _chosen(pieces: Pieces, predicted: NDArray[np.bool_] = BOTH) -> list[bool]:
+def _chosen(pieces: Pieces) -> list[bool]:
     agreement = find_agreement(pieces, grid=GRID)
-    chosen = choose_whole(pieces, agreement, grid=GRID, predicted=predicted)
-    return [bool(one) for one in chosen]
-
-
-def _explained(pieces: Pieces) -> list[bool]:
-    agreement = find_agreement(pieces, grid=GRID)
-    whole = choose_whole(pieces, agreement, grid=GRID, predicted=BOTH)
-    return [bool(one) for one in explained_cuts(pieces, agreement, whole=whole)]
+    groups = group_views(pieces, agreement, likeness=likeness(pieces, agreement, grid=GRID))
+    return [bool(one) for one in choose_whole(pieces, groups, grid=GRID)]
 
 
 @pytest.mark.parametrize("x0", range(32, 41))
@@ -78,17 +71,12 @@ def test_four_views_of_a_cell_at_a_corner_leave_exactly_one(draw: Draw, seed: in
     assert sum(_chosen(pieces)) == 1
 
 
-def test_a_view_that_only_a_neighbour_has_is_dropped(draw: Draw) -> None:
-    pieces = _pieces(draw, [_cell(38, 46)], [])
-    assert _chosen(pieces) == [False]
+def test_a_view_that_only_a_neighbour_has_is_kept_where_its_core_meets_it(draw: Draw) -> None:
+    assert _chosen(_pieces(draw, [_cell(38, 46)], [])) == [True]
+    assert _chosen(_pieces(draw, [_cell(40, 46)], [])) == [False]
 
 
-def test_it_is_kept_where_the_owner_was_not_predicted(draw: Draw) -> None:
-    pieces = _pieces(draw, [_cell(38, 46)], [])
-    assert _chosen(pieces, np.array([[True, False], [True, True]])) == [True]
-
-
-def test_it_is_kept_where_the_owner_sees_the_object_cut(draw: Draw) -> None:
+def test_of_a_whole_and_a_cut_view_the_whole_one_is_chosen(draw: Draw) -> None:
     # The left tile sees x = 25 to 49 whole, with its middle at 37; the right one from x = 30.
     assert _chosen(_pieces(draw, [], [_cell(31, 52)])) == [True]
     pieces = _pieces(draw, [_cell(33, 50)], [_cell(32, 47)])
@@ -106,8 +94,8 @@ def test_it_is_kept_where_the_object_avoids_the_core_with_its_centroid(look: Loo
         [pieces_of_tile(look(truth, tile), tile, extent=grid.extent) for tile in grid]
     )
     agreement = find_agreement(pieces, grid=grid)
-    predicted = np.ones((3, 3), np.bool_)
-    kept = choose_whole(pieces, agreement, grid=grid, predicted=predicted)
+    groups = group_views(pieces, agreement, likeness=likeness(pieces, agreement, grid=grid))
+    kept = choose_whole(pieces, groups, grid=grid)
     assert pieces.tile[kept].tolist() == [[1, 1]]
 
 
@@ -127,24 +115,8 @@ def test_a_cut_piece_is_never_chosen(draw: Draw) -> None:
     assert _chosen(_pieces(draw, [_cell(20, 60)], [_cell(20, 60)])) == [False, False]
 
 
-def test_cut_views_of_a_kept_object_are_explained(draw: Draw) -> None:
-    pieces = _pieces(draw, [_cell(36, 55)], [_cell(36, 55)])
-    assert pieces.cut.tolist() == [True, False]
-    assert _explained(pieces) == [True, False]
-
-
-def test_a_cut_neighbour_is_not_explained(draw: Draw) -> None:
-    neighbour, cell = _cell(20, 60, y0=18, y1=30), _cell(41, 49)
-    pieces = _pieces(draw, [neighbour], [cell, neighbour])
-    assert _explained(pieces) == [False, False, False]
-    # A border drawn some pixels differently is no view of the neighbour either.
-    pieces = _pieces(draw, [_cell(20, 60, y0=15, y1=30)], [cell, neighbour])
-    assert _explained(pieces) == [False, False, False]
-
-
 def test_no_pieces_have_no_owner() -> None:
     assert _chosen(Pieces.concat([])) == []
-    assert _explained(Pieces.concat([])) == []
 
 
 def test_the_owner_lies_in_the_grid_at_the_slides_last_pixel(draw: Draw) -> None:

@@ -321,31 +321,60 @@ def test_touching_cells_are_not_joined_by_a_piece_that_fuses_them(draw: Draw) ->
 
 def test_a_joined_object_has_the_mean_score_and_the_class_of_most_pixels(draw: Draw) -> None:
     objects = _pair(draw, [_rows(5, 6), _rows(10, 20, x0=25)], [_rows(10, 20, x0=25)])
-    assert objects.pixels.areas.tolist() == [20, 150 + 200]
+    # The right tile does not see the thin bar, so it goes on to the edge of the left one's window.
+    assert objects.pixels.areas.tolist() == [30, 150 + 200]
     assert objects.score[1] == pytest.approx((150 * 0.25 + 200 * 0.75) / 350)
     assert objects.class_id[1] == 0
 
 
-def test_pixels_that_two_objects_claim_go_to_the_higher_score(draw: Draw) -> None:
+def test_pixels_that_two_objects_claim_go_to_the_tile_that_owns_them(draw: Draw) -> None:
     left, right = _rows(10, 20, x0=25, x1=39), _rows(10, 20, x0=36, x1=46)
     objects = _pair(draw, [left], [right])
     assert objects.conflicts == 1
-    assert objects.pixels.areas.tolist() == [110, 100]
+    assert objects.pixels.areas.tolist() == [140, 70]
 
 
-def test_an_object_that_loses_most_of_its_pixels_is_dropped(draw: Draw) -> None:
-    # The left tile's thin bar is whole and its own; the right tile's cell covers most of it.
-    objects = _pair(draw, [_rows(14, 15, x0=31, x1=48)], [_rows(10, 20, x0=34, x1=48)])
+def test_an_object_that_loses_most_of_its_pixels_gives_way(draw: Draw) -> None:
+    # The left tile's thin bar is whole; the tile that owns most of it sees a cell there.
+    objects = _pair(draw, [_rows(14, 15, x0=38, x1=48)], [_rows(10, 20, x0=34, x1=48)])
     assert objects.pixels.areas.tolist() == [140]
+    assert objects.conflicts == 1
 
 
-def test_a_piece_in_the_core_of_a_tile_that_was_not_predicted_is_kept(draw: Draw) -> None:
+def test_a_cut_object_goes_on_where_no_other_tile_was_predicted(draw: Draw) -> None:
     grid = _two_tiles()
     tile = grid[GridIndex(row=0, col=0)]
-    pieces = pieces_of_tile(draw(tile, _rows(10, 20, x0=36, x1=48)), tile, extent=grid.extent)
+    pieces = pieces_of_tile(draw(tile, _rows(10, 20, x0=36)), tile, extent=grid.extent)
     alone = stitch_pieces(pieces, grid=grid, predicted=np.array([[True, False]]))
-    assert alone.pixels.areas.tolist() == [120]
+    assert alone.pixels.areas.tolist() == [140]
+    # The tile that was predicted owns most of it and does not see it.
     assert len(stitch_pieces(pieces, grid=grid, predicted=np.array([[True, True]]))) == 0
+
+
+def test_a_cut_object_is_kept_whole_where_its_neighbour_misses_the_smaller_part(
+    draw: Draw,
+) -> None:
+    objects = _pair(draw, [_rows(10, 20, x0=25)], [])
+    assert objects.pixels.areas.tolist() == [250]
+    assert objects.recombined.tolist() == [False]
+
+
+def test_a_small_cell_is_not_lost_in_a_large_neighbour_that_another_tile_draws_over_it(
+    draw: Draw,
+) -> None:
+    # The left tile owns the cell; the right one missed it and drew its neighbour over half of it.
+    objects = _pair(draw, [_rows(10, 16, x0=32, x1=38)], [_rows(13, 33, x0=34, x1=46)])
+    assert objects.pixels.areas.tolist() == [36, 240 - 12]
+
+
+def test_neighbours_that_one_tile_leaves_to_the_other_are_not_taken_for_one_object(
+    draw: Draw,
+) -> None:
+    # Each tile sees both, one right at the border of cores, and draws the border between them 3 px
+    # apart from where the other does.
+    left = [_rows(10, 18, x0=31, x1=40), _rows(10, 18, x0=40, x1=48)]
+    right = [_rows(10, 18, x0=31, x1=37), _rows(10, 18, x0=37, x1=48)]
+    assert len(_pair(draw, left, right)) == 2
 
 
 def test_without_a_halo_each_tile_keeps_what_it_sees(look: Look) -> None:
