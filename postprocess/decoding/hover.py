@@ -25,6 +25,10 @@ from slideloom.postprocess.decoding.tile_objects import (
 )
 from slideloom.wsi.jit import jit
 
+_ALL, _FIRST, _SECOND = slice(None), slice(None, -1), slice(1, None)
+NEIGHBOURS = (((_ALL, _FIRST), (_ALL, _SECOND)), ((_FIRST, _ALL), (_SECOND, _ALL)))
+"""Slices `(y, x)` of both ends of each pair of neighbours: side by side, then one above another."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoverSettings:
@@ -135,9 +139,7 @@ def _links(
     """Neighbouring nodes where one is loose, and how far their maps differ; by first pixel."""
     ends, places = [], []
     flat = np.arange(node.size).reshape(node.shape)
-    for number, (one, two) in enumerate(
-        ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])),
-    ):
+    for number, (one, two) in enumerate(NEIGHBOURS):
         met = (loose[one] | loose[two]) & (node[one] > 0) & (node[two] > 0)
         step = np.maximum(
             np.abs(across[one][met] - across[two][met]), np.abs(down[one][met] - down[two][met])

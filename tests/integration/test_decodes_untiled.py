@@ -141,9 +141,9 @@ def stitched_by_hand(maps: Maps, rule: Decode, *, grid: TileGrid, keep_cut: bool
     if keep_cut:
         least = min_area_px(rule.name, rule.settings)
         objects = objects.take(np.flatnonzero(objects.pixels.areas >= least))
-    canvas = np.zeros(grid.extent.shape, np.int32)
+    canvas = np.zeros(grid.extent.shape, np.uint32)
     objects.pixels.paint(canvas, np.arange(1, len(objects) + 1), frame=grid.bounds)
-    return canvas
+    return canvas.astype(np.int32)
 
 
 @pytest.mark.parametrize("name", ["components", "hover"])

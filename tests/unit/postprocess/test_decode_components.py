@@ -19,7 +19,7 @@ def noise(seed: int, side: int = 60, classes: int = 3) -> Maps:
     rng = np.random.default_rng(seed)
     logits = ndimage.gaussian_filter(rng.normal(size=(side, side, classes + 1)), (2, 2, 0)) * 20
     odds = np.exp(logits)
-    return (odds / odds.sum(axis=2, keepdims=True)).astype(np.float32)
+    return np.asarray(odds / odds.sum(axis=2, keepdims=True), np.float32)
 
 
 def slow_components(maps: Maps, min_area: int) -> list[tuple[frozenset[int], int, float]]:
