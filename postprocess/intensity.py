@@ -136,3 +136,50 @@ def _measure(
                     std[i, c] += (np.float64(row[x, c]) - mean[i, c]) ** 2
         std[i] = np.sqrt(std[i] / area)
     return mean, std, low, high
+
+
+class IntensityTally:
+    """Statistics of objects that are measured piece by piece, image by image.
+
+    Pieces are put together by the formulas of Chan, Golub and LeVeque ("Updating formulae and a
+    pairwise algorithm for computing sample variances", COMPSTAT 1982).
+
+    Args:
+        count: Number of objects.
+        channels: Number of channels.
+    """
+
+    def __init__(self, count: int, channels: int) -> None:
+        self._area = np.zeros(count)
+        self._mean = np.zeros((count, channels))
+        self._squares = np.zeros((count, channels))
+        self._min = np.full((count, channels), np.inf)
+        self._max = np.full((count, channels), -np.inf)
+
+    def add(self, index: NDArray[np.integer], pieces: PixelSets, measured: Intensities) -> None:
+        """Add one piece of each of some objects.
+
+        Args:
+            index: `(n,)`, to which object each piece belongs; no object twice.
+            pieces: What was measured; an empty one changes nothing.
+            measured: Of these pieces.
+        """
+        filled = np.flatnonzero(np.diff(pieces.offsets))
+        index, area = index[filled], pieces.areas[filled].astype(np.float64)[:, None]
+        before = self._area[index][:, None]
+        total = before + area
+        step = measured.mean[filled] - self._mean[index]
+        self._mean[index] += step * area / total
+        self._squares[index] += measured.std[filled] ** 2 * area + step**2 * before * area / total
+        self._min[index] = np.minimum(self._min[index], measured.min[filled])
+        self._max[index] = np.maximum(self._max[index], measured.max[filled])
+        self._area[index] = total[:, 0]
+
+    @property
+    def intensities(self) -> Intensities:
+        """Of all objects so far; NaN for one without a pixel."""
+        empty = self._area == 0
+        area = np.where(empty, 1, self._area)[:, None]
+        parts = (self._mean, np.sqrt(self._squares / area), self._min, self._max)
+        mean, std, low, high = (np.where(empty[:, None], np.nan, part) for part in parts)
+        return Intensities(mean=mean, std=std, min=low, max=high)

@@ -98,7 +98,7 @@ class PixelSets:
     def take(self, index: NDArray[np.integer]) -> PixelSets:
         """The sets at `index`, in that order."""
         # Compiled code does not check an index, nor does it count from the end.
-        index = np.arange(len(self))[index]
+        index = np.asarray(np.arange(len(self))[index], np.int64)
         offsets, runs = run_loops.take(self.offsets, self.runs, index)
         return PixelSets(offsets=offsets, runs=runs)
 

@@ -145,6 +145,9 @@ def run(
         int | None,
         typer.Option(help="Regions in work at one time.", show_default="one per core, 2 to 8"),
     ] = None,
+    stains: Annotated[
+        bool, typer.Option("--stains", help="Measure stain densities of each object.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Compute anew what an earlier run left.")
     ] = False,
@@ -162,6 +165,7 @@ def run(
         tissue=tissue,
         device=device,
         workers=workers,
+        stains=stains,
         overwrite=overwrite,
         formats=tuple(name.strip() for name in formats.split(",") if name.strip()),
     )

@@ -19,6 +19,8 @@ class RunConfig(BaseModel):
         workers: Regions in work at one time; they share one network.
         batch_size: Tiles in one forward pass.
         region_px: Aim for the side of a region in model pixels; memory grows with its square.
+        stains: Whether to measure the optical density of haematoxylin, eosin and DAB over each
+            object. The pixels of the objects are read once more for it.
         overwrite: Compute anew what an earlier run left.
         formats: Names of exporters, beside the tables that every result holds.
     """
@@ -31,5 +33,6 @@ class RunConfig(BaseModel):
     workers: int = Field(default_factory=lambda: max(2, min(8, os.cpu_count() or 1)), ge=1)
     batch_size: int = Field(default=4, ge=1)
     region_px: int = Field(default=2048, ge=1)
+    stains: bool = False
     overwrite: bool = False
     formats: tuple[str, ...] = ("geojson",)

@@ -74,7 +74,7 @@ def deliver(
     )
     formats = dict.fromkeys((TABLE_FORMAT, *config.formats))
     with open_exports(out, context, formats=formats) as writer:
-        tabulate = partial(flow.tabulate, plan=plan)
+        tabulate = partial(flow.tabulate, slide=slide, plan=plan)
         for part in map_ahead(tabulate, found.parts(), workers=config.workers):
             writer.write(part.objects)
             tally.add(part.objects, part.members)

@@ -37,6 +37,7 @@ class RunPlan:
         rois: Regions of interest; none means the whole slide.
         tissue: The tissue mask; None where the run ignores it.
         key: Changes whenever the result could change.
+        stains: Whether stain densities are measured too.
     """
 
     spec: ModelSpec
@@ -46,6 +47,7 @@ class RunPlan:
     rois: tuple[Roi, ...]
     tissue: TissueMask | None
     key: str
+    stains: bool = False
 
     @property
     def grid(self) -> TileGrid:
@@ -101,6 +103,7 @@ def plan_run(slide: Slide, spec: ModelSpec, *, config: RunConfig) -> RunPlan:
         rois=rois,
         tissue=tissue,
         key=_key(slide, spec, regions=regions, selected=selected, rois=rois),
+        stains=config.stains,
     )
 
 

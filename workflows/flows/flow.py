@@ -17,6 +17,7 @@ from slideloom.workflows.export import ObjectType
 from slideloom.workflows.found import Found
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.store import Arrays, RegionStore
+from slideloom.wsi import Slide
 from slideloom.wsi.writing.labels import LabelImage
 
 Predictions = Iterable[tuple[Tile, NDArray[Any]]]
@@ -65,6 +66,6 @@ class TaskFlow(Protocol[P]):
         """
         ...
 
-    def tabulate(self, part: P, *, plan: RunPlan) -> TablePart:
+    def tabulate(self, part: P, *, slide: Slide, plan: RunPlan) -> TablePart:
         """Measure a part of the objects; called from several threads at once."""
         ...

@@ -18,7 +18,8 @@ from slideloom.postprocess.seam import seam_codes, seam_pixels
 from slideloom.postprocess.settle import settle_region
 from slideloom.postprocess.stitch import stitch_pieces
 from slideloom.postprocess.table import roi_members
-from slideloom.tiling.grid import Region, RegionGrid
+from slideloom.tiling.cells import boxes_by_cell
+from slideloom.tiling.grid import Region
 from slideloom.workflows.export import ObjectType
 from slideloom.workflows.flows.flow import Labels, Predictions, RunJobs, TablePart
 from slideloom.workflows.flows.seams import new_tally, seam_arrays, total_seam
@@ -26,7 +27,7 @@ from slideloom.workflows.flows.tabulate import tabulate_part
 from slideloom.workflows.found import KEYS, SETTLED, FoundObjects, order_keys
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.store import Arrays, RegionStore, under
-from slideloom.wsi import Box
+from slideloom.wsi import Box, Slide
 from slideloom.wsi.writing.labels import LabelImage
 
 _WAITING = "waiting."
@@ -74,23 +75,25 @@ class InstanceFlow:
         rest = in_rois(rest, plan)
         places = [region.index for region in regions]
         found = FoundObjects(store, places, rest=rest, seam=total_seam(plan, store))
-        groups = objects_by_region(rest, regions)
+        met = boxes_by_cell(rest.pixels.boxes, regions.core_px)
+        crossing = {members.cell: members.index for members in met}
+        nobody = np.zeros(0, np.int64)
         run_jobs(
             partial(
                 _paint_region,
                 found,
                 number,
-                crossing=crossing,
+                crossing=crossing.get(region.index, nobody),
                 image=labels["objects"],
                 core=region.core,
             )
-            for number, (region, crossing) in enumerate(zip(regions, groups, strict=True))
+            for number, region in enumerate(regions)
         )
         return found
 
-    def tabulate(self, part: Objects, *, plan: RunPlan) -> TablePart:
+    def tabulate(self, part: Objects, *, slide: Slide, plan: RunPlan) -> TablePart:
         """See `TaskFlow`."""
-        return tabulate_part(part, plan=plan)
+        return tabulate_part(part, slide=slide, plan=plan)
 
 
 def in_rois(objects: Objects, plan: RunPlan) -> Objects:
@@ -118,19 +121,3 @@ def _paint_region(
     places = found.rest_places[crossing]
     found.rest.pixels.take(crossing).paint(canvas, places + 1, frame=core)
     image[core.y0 : core.y1, core.x0 : core.x1] = canvas
-
-
-def objects_by_region(objects: Objects, regions: RegionGrid) -> list[NDArray[np.int64]]:
-    """The objects whose bounding boxes meet each region, in the order of the regions."""
-    boxes = objects.pixels.boxes.astype(np.int64)
-    first = boxes[:, :2] // regions.core_px
-    last = (boxes[:, 2:] - 1) // regions.core_px
-    spans = last - first + 1
-    counts = spans.prod(axis=1)
-    index = np.repeat(np.arange(len(boxes)), counts)
-    step = np.arange(len(index)) - np.repeat(np.cumsum(counts) - counts, counts)
-    col = first[index, 0] + step % spans[index, 0]
-    row = first[index, 1] + step // spans[index, 0]
-    place = row * regions.cols + col
-    order = np.argsort(place, kind="stable")
-    return np.split(index[order], np.searchsorted(place[order], np.arange(1, len(regions))))

@@ -22,6 +22,7 @@ from slideloom.workflows.flows.tabulate import tabulate_part
 from slideloom.workflows.found import KEYS, SETTLED, FoundObjects, order_keys
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.store import Arrays, RegionStore, under
+from slideloom.wsi import Slide
 from slideloom.wsi.writing.labels import LabelClass, LabelImage
 
 _BANDS = "bands."
@@ -107,9 +108,9 @@ class SemanticFlow:
         places = [region.index for region in plan.regions]
         return FoundObjects(areas, places, rest=rest, seam=total_seam(plan, store))
 
-    def tabulate(self, part: Objects, *, plan: RunPlan) -> TablePart:
+    def tabulate(self, part: Objects, *, slide: Slide, plan: RunPlan) -> TablePart:
         """See `TaskFlow`."""
-        return tabulate_part(part, plan=plan)
+        return tabulate_part(part, slide=slide, plan=plan)
 
     def _finished(self, region: Region, plan: RunPlan, *, store: RegionStore) -> NDArray[np.uint8]:
         """Masks `(images, y, x)` of the region's core, with the neighbours' votes counted."""

@@ -8,13 +8,17 @@ from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.table import roi_members, tabulate_objects
 from slideloom.workflows.flows.flow import TablePart
 from slideloom.workflows.plan import RunPlan
+from slideloom.workflows.stains import add_stains
+from slideloom.wsi import Slide
 
 
-def tabulate_part(part: Objects, *, plan: RunPlan) -> TablePart:
+def tabulate_part(part: Objects, *, slide: Slide, plan: RunPlan) -> TablePart:
     """See `TaskFlow.tabulate`."""
     table = tabulate_objects(
         part, scale=plan.scale, class_names=plan.class_names, seed=plan.key, rois=plan.rois
     )
+    if plan.stains:
+        table = add_stains(table, part, slide=slide, grid=plan.grid)
     if plan.rois:
         members = roi_members(part.pixels, scale=plan.scale, rois=plan.rois)
     else:

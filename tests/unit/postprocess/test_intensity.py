@@ -13,6 +13,7 @@ from skimage.measure import regionprops_table
 from slideloom.errors import RegionError
 from slideloom.postprocess.intensity import (
     Intensities,
+    IntensityTally,
     measure_intensities,
     stain_densities,
 )
@@ -66,6 +67,27 @@ def test_an_empty_set_has_no_intensity() -> None:
         assert values[1].tolist() == ([0, 0] if name == "std" else [9, 9])
     nothing = measure_intensities(PixelSets.empty(), image, frame=FRAME)
     assert nothing.mean.shape == (0, 2)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_pieces_add_up_to_the_whole(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = _labels(rng)
+    labels[labels == 5] = 0
+    image = rng.random((*FRAME.shape, 2)) * 200
+    tally = IntensityTally(8, 2)
+    piece_of = rng.integers(0, 3, FRAME.shape)
+    for number in range(3):
+        part = np.where(piece_of == number, labels, 0).astype(np.int32)
+        order = rng.permutation(8)
+        every = PixelSets.from_labels(part, count=8, x0=FRAME.x0, y0=FRAME.y0)
+        pieces = every.take(order)
+        tally.add(order, pieces, measure_intensities(pieces, image, frame=FRAME))
+    whole = _measure(labels, image)
+    for name in ("mean", "std", "min", "max"):
+        found = getattr(tally.intensities, name)
+        np.testing.assert_allclose(found, getattr(whole, name), rtol=1e-9, atol=1e-9)
+        assert np.isnan(found[4]).all()
 
 
 @pytest.mark.parametrize("run", [(19, 0, 1), (50, 0, 1), (30, -8, -6), (30, 32, 34)])
