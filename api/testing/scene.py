@@ -59,6 +59,16 @@ class Scene:
         return np.array(rows, dtype=np.int64).reshape(-1, 4)
 
     @property
+    def centroids(self) -> NDArray[np.float64]:
+        """`(n, 2)`, mean pixel centre `(x, y)` of each instance; computed on each access."""
+        flat = np.flatnonzero(self.labels)
+        owner = self.labels.ravel()[flat]
+        y, x = np.divmod(flat, self.size.width)
+        total = np.bincount(owner, minlength=len(self) + 1)[1:]
+        sums = [np.bincount(owner, place + 0.5, minlength=len(self) + 1)[1:] for place in (x, y)]
+        return np.column_stack(sums) / total[:, None]
+
+    @property
     def areas_px(self) -> NDArray[np.int64]:
         """`(n,)`, pixels of each instance; computed on each access."""
         return np.bincount(self.labels.ravel(), minlength=len(self) + 1)[1:].astype(np.int64)

@@ -115,6 +115,48 @@ def test_semantic_answers_are_one_hot(scene: Scene) -> None:
     assert np.array_equal(overlapping, exclusive[..., 1:])
 
 
+def detector(scene: Scene, *, points: bool = False) -> PerfectTileModel:
+    spec = perfect_spec(scene, task="detection", tile_px=TILE, halo_px=16, points=points)
+    return PerfectTileModel(scene, spec=spec)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_detector_gives_the_box_of_each_piece(scene: Scene, window: Box) -> None:
+    (rows,) = detector(scene).predict(batch_of(window))
+    classes = scene.classes_in(window)
+    expected = []
+    for piece in pieces_of(scene.labels_in(window)):
+        y, x = np.nonzero(piece)
+        box = (x.min(), y.min(), x.max() + 1, y.max() + 1)
+        expected.append([*map(float, box), 1.0, float(classes[y[0], x[0]])])
+    assert rows.dtype == np.float32
+    assert sorted(rows.tolist()) == sorted(expected)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_detector_of_points_gives_the_centroids_in_the_window(scene: Scene, window: Box) -> None:
+    (rows,) = detector(scene, points=True).predict(batch_of(window))
+    expected = []
+    for value in range(1, len(scene) + 1):
+        y, x = (float(place.mean()) + 0.5 for place in np.nonzero(scene.labels == value))
+        if window.x0 <= x < window.x1 and window.y0 <= y < window.y1:
+            expected.append([x - window.x0, y - window.y0, float(scene.class_id[value - 1])])
+    np.testing.assert_allclose(
+        sorted(rows[:, [0, 1, 5]].tolist()), sorted(expected), rtol=0, atol=1e-4
+    )
+    assert np.array_equal(rows[:, :2], rows[:, 2:4])
+
+
+def test_a_detectors_rows_are_shuffled_and_filled_up(scene: Scene) -> None:
+    model = detector(scene)
+    rows, empty = model.predict(batch_of(square(9, 9), square(5000, 5000)))
+    assert not empty.any()
+    assert len(empty) == len(rows)
+    assert np.array_equal(model.predict(batch_of(square(9, 9)))[0], rows)
+    assert np.any(np.diff(rows[:, 1]) < 0)
+    assert model.predict(batch_of()).shape == (0, 0, 6)
+
+
 def test_the_spec_is_the_scenes(scene: Scene) -> None:
     spec = perfect_spec(scene, task="instance", tile_px=TILE, halo_px=16)
     assert (spec.mpp, spec.classes, spec.core_px) == (0.25, scene.classes, TILE - 32)
@@ -152,5 +194,5 @@ def test_a_spec_that_is_not_the_scenes_is_refused(scene: Scene) -> None:
     for other in ({"mpp": 0.5}, {"classes": scene.classes[:1]}):
         with pytest.raises(SettingsError, match="perfect_spec"):
             PerfectTileModel(scene, spec=spec.model_copy(update=other))
-    with pytest.raises(SettingsError, match="got detection"):
-        PerfectTileModel(scene, spec=spec.model_copy(update={"task": "detection"}))
+    with pytest.raises(SettingsError, match="got classification"):
+        PerfectTileModel(scene, spec=spec.model_copy(update={"task": "classification"}))
