@@ -138,7 +138,7 @@ def compare_views(
     return alike, of_first, of_second
 
 
-def is_evidence(views: Views, pairs: _Ints, alike: _Floats) -> _Bools:
+def is_evidence(views: Views, pairs: _Ints, *, alike: _Floats) -> _Bools:
     """Whether agreement of two tiles on a pair `(m, 2)` can tell that it is one object, `(m,)`.
 
     Between whole detections, and between a whole and a cut one, it always can. Two cut boxes easily
@@ -259,8 +259,8 @@ def _continues(views: Views, i: int, j: int, side: int, limits: Limits) -> bool:
     step = views.tile[j, 1 - side % 2] - views.tile[i, 1 - side % 2]
     ahead = views.boxes[j, side] - views.boxes[i, side]
     if side < 2:
-        return step < 0 and ahead <= limits.edge_px
-    return step > 0 and ahead >= -limits.edge_px
+        return bool(step < 0 and ahead <= limits.edge_px)
+    return bool(step > 0 and ahead >= -limits.edge_px)
 
 
 @jit
@@ -269,7 +269,7 @@ def _needs(groups: Groups, views: Views, lacking: _Bools, i: int, j: int, limits
     needed = False
     for side in range(4):
         needed |= lacking[i, side] and _continues(views, i, j, side, limits)
-    return needed and not groups.whole[groups.root[i]]
+    return needed and not bool(groups.whole[groups.root[i]])
 
 
 @jit

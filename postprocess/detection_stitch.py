@@ -179,8 +179,9 @@ def _stitch(
     limits = Limits(iou=settings.iou, radius_px=settings.radius_px, edge_px=EDGE_PX)
     sets = _Sets.of(_group(seen, near, limits=limits), seen.tile, grid=grid)
     objects, owned = _choose(seen, sets, grid=grid)
-    kept = _vouched(seen, sets, objects, grid=grid, predicted=predicted)
-    best = _thin(objects, sets, near, limits=limits, order=_by_right(objects, owned, kept))
+    kept = _vouched(seen, objects, sets=sets, grid=grid, predicted=predicted)
+    order = _by_right(objects, owned)
+    best = _thin(objects, near, sets=sets, limits=limits, order=order[kept[order]])
     shared, unconfirmed = _count_unconfirmed(seen, sets, grid=grid, predicted=predicted)
     return StitchedDetections(
         detections=objects.take(np.flatnonzero(best)).sorted(),
@@ -198,11 +199,11 @@ def _group(seen: TileDetections, near: _Near, *, limits: Limits) -> _Ints:
     order = np.argsort(-alike, kind="stable")[: np.count_nonzero(alike)]
     pairs = np.column_stack([near.first, near.second])[order]
     shares = np.column_stack([of_first, of_second])[order]
-    told = box_groups.is_evidence(views, pairs, alike[order])
+    told = box_groups.is_evidence(views, pairs, alike=alike[order])
     groups = box_groups.start_groups(seen.cut, pairs=len(pairs))
     box_groups.join_alike(groups, views, pairs[told & (alike[order] >= limits.iou)], limits)
     # What tells little comes last.
-    cut = np.flatnonzero(seen.cut.any(axis=1)[pairs].any(axis=1))
+    cut = np.flatnonzero(~seen.whole[pairs].all(axis=1))
     cut = cut[np.argsort(~told[cut], kind="stable")]
     box_groups.join_cut(groups, views, pairs[cut], shares[cut], limits)
     return np.unique(groups.root, return_inverse=True)[1].astype(np.int64)
@@ -267,7 +268,7 @@ def _choose(
 ) -> tuple[Detections, NDArray[np.bool_]]:
     """What stands for each object, and whether the tile that holds its centre sees it."""
     count, group, starts = len(sets), sets.of_view, sets.starts[:-1]
-    cut = seen.cut.any(axis=1)
+    cut = ~seen.whole
     owned = (home_tiles(seen.boxes, grid=grid) == seen.tile).all(axis=1)
     # The view that stands for an object comes first.
     first = np.lexsort((-seen.score, ~owned, cut, group))[starts]
@@ -296,9 +297,9 @@ def _choose(
 
 def _vouched(
     seen: TileDetections,
-    sets: _Sets,
     objects: Detections,
     *,
+    sets: _Sets,
     grid: TileGrid,
     predicted: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
@@ -311,7 +312,7 @@ def _vouched(
     home = home_tiles(seen.boxes, grid=grid)
     says = ~predicted[home[:, 0], home[:, 1]]
     says |= sets.seen_by(sets.of_view, home[:, 0] * grid.cols + home[:, 1])
-    cut = seen.cut.any(axis=1)
+    cut = ~seen.whole
     corner = seen.tile[:, ::-1] * grid.core_px
     in_core = (seen.boxes[:, 2:] > corner) & (seen.boxes[:, :2] < corner + grid.core_px)
     says |= cut & in_core.all(axis=1)
@@ -323,14 +324,14 @@ def _vouched(
     return kept
 
 
-def _by_right(objects: Detections, owned: NDArray[np.bool_], kept: NDArray[np.bool_]) -> _Ints:
-    """The kept objects: owned ones first, then by score, then by place."""
+def _by_right(objects: Detections, owned: NDArray[np.bool_]) -> _Ints:
+    """Owned objects first, then by score, then by place."""
     order = np.lexsort((*objects.boxes.T[::-1], -objects.score, ~owned))
-    return order[kept[order]].astype(np.int64)
+    return order.astype(np.int64)
 
 
 def _thin(
-    objects: Detections, sets: _Sets, near: _Near, *, limits: Limits, order: _Ints
+    objects: Detections, near: _Near, *, sets: _Sets, limits: Limits, order: _Ints
 ) -> NDArray[np.bool_]:
     """Which objects of `order` no better one displaces, `(objects,)`.
 

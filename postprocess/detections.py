@@ -83,6 +83,11 @@ class TileDetections(_Rows):
     tile: NDArray[np.int32]
     cut: NDArray[np.bool_]
 
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """Which are cut at no side, `(n,)`."""
+        return np.asarray(~self.cut.any(axis=1), np.bool_)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detections(_Rows):
