@@ -50,6 +50,11 @@ def _sigmoid_tanh(logits: Tensor, classes: int) -> Tensor:
     return torch.cat([torch.sigmoid(logits[:, :classes]), torch.tanh(logits[:, classes:])], dim=1)
 
 
+def _sigmoid_softplus(logits: Tensor, classes: int) -> Tensor:
+    size = functional.softplus(logits[:, classes:])
+    return torch.cat([torch.sigmoid(logits[:, :classes]), size], dim=1)
+
+
 def _sigmoid_unit(logits: Tensor, classes: int) -> Tensor:
     flow = functional.normalize(logits[:, classes:], dim=1)
     return torch.cat([torch.sigmoid(logits[:, :classes]), flow], dim=1)
@@ -66,6 +71,7 @@ HEADS: Mapping[Task, Mapping[str, Head]] = {
         "flows": Head(extra=2, activation=_sigmoid_unit),
         "hover": Head(extra=2, activation=_sigmoid_tanh),
     },
+    "detection": {"centres": Head(extra=2, activation=_sigmoid_softplus)},
 }
 """The heads of every task that has some, by how its maps are read.
 
