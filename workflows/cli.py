@@ -145,6 +145,9 @@ def run(
         int | None,
         typer.Option(help="Regions in work at one time.", show_default="one per core, 2 to 8"),
     ] = None,
+    window: Annotated[
+        str, typer.Option(help="How tiles of masks are blended: constant, hann, gaussian, centre.")
+    ] = "hann",
     stains: Annotated[
         bool, typer.Option("--stains", help="Measure stain densities of each object.")
     ] = False,
@@ -165,6 +168,7 @@ def run(
         tissue=tissue,
         device=device,
         workers=workers,
+        window=window,
         stains=stains,
         overwrite=overwrite,
         formats=tuple(name.strip() for name in formats.split(",") if name.strip()),

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from slideloom.postprocess.windows import WindowName
+
 
 class RunConfig(BaseModel):
     """What a user can choose about a run; every field has a default that works.
@@ -18,6 +20,8 @@ class RunConfig(BaseModel):
         device: `auto`, `cpu` or `cuda:N`.
         workers: Regions in work at one time; they share one network.
         batch_size: Tiles in one forward pass.
+        window: How overlapping tiles of masks are blended: `constant`, `hann`, `gaussian` or
+            `centre`, see `slideloom.postprocess.windows`.
         region_px: Aim for the side of a region in model pixels; memory grows with its square.
         stains: Whether to measure the optical density of haematoxylin, eosin and DAB over each
             object. The pixels of the objects are read once more for it.
@@ -32,6 +36,7 @@ class RunConfig(BaseModel):
     device: str = "auto"
     workers: int = Field(default_factory=lambda: max(2, min(8, os.cpu_count() or 1)), ge=1)
     batch_size: int = Field(default=4, ge=1)
+    window: WindowName = "hann"
     region_px: int = Field(default=2048, ge=1)
     stains: bool = False
     overwrite: bool = False

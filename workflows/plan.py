@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from slideloom.errors import RegionError
 from slideloom.models.spec import ModelSpec
 from slideloom.postprocess.table import Roi, Scale
+from slideloom.postprocess.windows import WindowName
 from slideloom.tiling.grid import Region, RegionGrid, Tile, TileGrid
 from slideloom.tiling.tissue import TissueMask, find_tissue
 from slideloom.workflows.config import RunConfig
@@ -37,6 +38,7 @@ class RunPlan:
         rois: Regions of interest; none means the whole slide.
         tissue: The tissue mask; None where the run ignores it.
         key: Changes whenever the result could change.
+        window: How overlapping tiles of masks are blended.
         stains: Whether stain densities are measured too.
     """
 
@@ -47,6 +49,7 @@ class RunPlan:
     rois: tuple[Roi, ...]
     tissue: TissueMask | None
     key: str
+    window: WindowName = "hann"
     stains: bool = False
 
     @property
@@ -102,7 +105,8 @@ def plan_run(slide: Slide, spec: ModelSpec, *, config: RunConfig) -> RunPlan:
         selected=selected,
         rois=rois,
         tissue=tissue,
-        key=_key(slide, spec, regions=regions, selected=selected, rois=rois),
+        key=_key(slide, spec, config=config, regions=regions, selected=selected, rois=rois),
+        window=config.window,
         stains=config.stains,
     )
 
@@ -146,6 +150,7 @@ def _key(
     slide: Slide,
     spec: ModelSpec,
     *,
+    config: RunConfig,
     regions: RegionGrid,
     selected: NDArray[np.bool_],
     rois: Sequence[Roi],
@@ -160,6 +165,7 @@ def _key(
         "spec": spec.model_dump(mode="json"),
         "grid_mpp": regions.grid.mpp,
         "region_side": regions.side,
+        "window": config.window,
         "tiles": hashlib.sha256(np.packbits(selected).tobytes()).hexdigest(),
         "rois": [[roi.name, shapely.to_wkb(roi.geometry, hex=True)] for roi in rois],
     }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import shapely
@@ -14,18 +17,21 @@ from slideloom.postprocess.components import class_runs, connected_objects, reac
 from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.rasterize import rasterize
 from slideloom.postprocess.seam import SeamTally, seam_codes, seam_pixels
-from slideloom.tiling.grid import Region
+from slideloom.postprocess.windows import TileWeights, tile_weights
+from slideloom.tiling.grid import GridIndex, Region, Tile
 from slideloom.workflows.export import ObjectType
 from slideloom.workflows.flows.flow import Labels, Predictions, RunJobs, TablePart
+from slideloom.workflows.flows.packing import pack, unpack
 from slideloom.workflows.flows.seams import new_tally, seam_arrays, total_seam
 from slideloom.workflows.flows.tabulate import tabulate_part
 from slideloom.workflows.found import KEYS, SETTLED, FoundObjects, order_keys
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.store import Arrays, RegionStore, under
-from slideloom.wsi import Slide
+from slideloom.wsi import Box, Slide
 from slideloom.wsi.writing.labels import LabelClass, LabelImage
 
-_BANDS = "bands."
+_MASK = "mask."
+_BORDER = "border."
 
 
 class SemanticFlow:
@@ -51,90 +57,176 @@ class SemanticFlow:
         return (LabelImage(name="classes", dtype="uint8", classes=classes),)
 
     def digest(self, region: Region, predictions: Predictions, *, plan: RunPlan) -> Arrays:
-        """The finished labels of the region's inside, and the sums of its border bands.
+        """The region's masks, which are final but for a border, and the sums that meet there.
 
-        The band is as wide as two halos: outside the core it goes to the neighbours, inside the
-        core it waits for theirs.
+        A region without tiles keeps nothing: all that it shows comes from its neighbours.
         """
-        spec = plan.spec
-        channels = len(spec.classes) + (0 if spec.overlapping else 1)
         seam = new_tally(plan)
-        blended = blend.blend_region(
-            region,
-            _counting_seams(predictions, seam, spec=spec),
-            extent=plan.grid.extent,
-            channels=channels,
-        )
-        bands = blend.border_bands(blended, band_px=2 * plan.grid.halo_px)
-        labels = blended.labels(overlapping=spec.overlapping, threshold=spec.threshold)
-        return {
-            "labels": labels,
-            **under(_BANDS, blend.bands_to_arrays(bands)),
-            **seam_arrays(seam),
-        }
+        blending = _Blending.of(plan)
+        arrays = seam_arrays(seam)
+        if plan.tiles_of(region):
+            seen = _counting_seams(predictions, seam, spec=plan.spec)
+            arrays = blending.keep(region, seen) | seam_arrays(seam)
+        return arrays
 
     def weave(
         self, plan: RunPlan, store: RegionStore, *, labels: Labels, run_jobs: RunJobs
     ) -> FoundObjects:
-        """Finish the border bands of all regions, then connect each class's area."""
-        areas = store.beside("areas")
-        waiting: list[list[Objects]] = [[] for _ in plan.spec.classes]
+        """Finish the borders of all regions, then connect each class's area."""
+        blending = _Blending.of(plan)
+        areas = _Areas(plan=plan, store=store.beside("areas"))
 
         def finish(region: Region) -> None:
-            masks = self._finished(region, plan, store=store)
+            masks = blending.finish(region, store)
             core = region.core
             for array, mask in zip(labels.values(), masks, strict=True):
-                array[core.y0 : core.y1, core.x0 : core.x1] = mask
-            settled = []
-            for class_id, parts in enumerate(waiting):
-                chosen = masks[class_id] if plan.spec.overlapping else masks[0] == class_id + 1
-                found = connected_objects([class_runs(chosen, box=core)], class_id=class_id)
-                crossing = reaches_other_regions(found, core, bounds=plan.grid.bounds)
-                settled.append(found.take(np.flatnonzero(~crossing)))
-                parts.append(found.take(np.flatnonzero(crossing)))
-            objects = Objects.concat(settled)
-            areas.save(
-                region.index,
-                {KEYS: order_keys(objects), **under(SETTLED, objects.to_arrays())},
-            )
+                if mask.any():
+                    array[core.y0 : core.y1, core.x0 : core.x1] = mask
+            areas.connect(region, masks)
 
         run_jobs(partial(finish, region) for region in plan.regions)
-        rest = Objects.concat(
-            [
-                connected_objects([part.pixels for part in parts], class_id=class_id)
-                for class_id, parts in enumerate(waiting)
-            ]
-        )
         places = [region.index for region in plan.regions]
-        return FoundObjects(areas, places, rest=rest, seam=total_seam(plan, store))
+        return FoundObjects(
+            areas.store, places, rest=areas.crossing(), seam=total_seam(plan, store)
+        )
 
     def tabulate(self, part: Objects, *, slide: Slide, plan: RunPlan) -> TablePart:
         """See `TaskFlow`."""
         return tabulate_part(part, slide=slide, plan=plan)
 
-    def _finished(self, region: Region, plan: RunPlan, *, store: RegionStore) -> NDArray[np.uint8]:
-        """Masks `(images, y, x)` of the region's core, with the neighbours' votes counted."""
-        masks = np.asarray(store.load_array(region.index, "labels"), np.uint8)
-        frame = region.window.intersect(plan.grid.bounds)
-        bands = blend.bands_from_arrays(store.load(region.index, under=_BANDS))
-        for other in plan.regions.reaching(region):
-            votes = store.load(other.index, under=_BANDS)
-            for band in blend.bands_from_arrays(votes):
-                for own in bands:
-                    own.add(band)
-        for own in bands:
-            y, x = own.box.slices_in(frame)
-            masks[:, y, x] = own.labels(
-                overlapping=plan.spec.overlapping, threshold=plan.spec.threshold
-            )
-        y, x = region.core.slices_in(frame)
-        masks = masks[:, y, x]
+
+@dataclass(frozen=True, kw_only=True)
+class _Blending:
+    """How the tiles of a plan become masks."""
+
+    plan: RunPlan
+    weights: TileWeights
+    area: shapely.Geometry | None
+
+    @classmethod
+    def of(cls, plan: RunPlan) -> _Blending:
+        grid, area = plan.grid, None
         if plan.rois:
-            factor = plan.scale.factor
-            areas = shapely.union_all([roi.geometry for roi in plan.rois])
-            area = shapely.transform(areas, lambda xy: xy / factor)
-            masks = masks * rasterize(area, region.core)
+            level_0 = shapely.union_all([roi.geometry for roi in plan.rois])
+            area = shapely.transform(level_0, lambda xy: xy / plan.scale.factor)
+        weights = tile_weights(plan.window, tile_px=grid.tile_px, halo_px=grid.halo_px)
+        return cls(plan=plan, weights=weights, area=area)
+
+    @property
+    def channels(self) -> int:
+        spec = self.plan.spec
+        return len(spec.classes) + (0 if spec.overlapping else 1)
+
+    def keep(self, region: Region, predictions: Predictions) -> Arrays:
+        """What the region's tiles say, for its own core and for its neighbours'."""
+        seen = self._reach(region)
+        sums = blend.blend_tiles(
+            predictions, box=seen, channels=self.channels, weights=self.weights
+        )
+        arrays: Arrays = {}
+        y, x = region.core.slices_in(seen)
+        for number, mask in enumerate(self._masks(sums, region.tiles)):
+            arrays[f"{_MASK}{number}"] = pack(mask[y, x])
+        for number, band in enumerate(self._borders(region)):
+            arrays[f"{_BORDER}{number}"] = pack(sums.cut(band).values)
+        for other in self.plan.regions.reaching(region):
+            part = seen.intersect(other.core)
+            if not part.is_empty:
+                arrays[_votes(other.index)] = pack(sums.cut(part).values)
+        return arrays
+
+    def finish(self, region: Region, store: RegionStore) -> NDArray[np.uint8]:
+        """Masks `(images, y, x)` of the region's core, with the neighbours' votes counted."""
+        kept = store.load(region.index)
+        images = len(self.plan.spec.classes) if self.plan.spec.overlapping else 1
+        masks = np.zeros((images, *region.core.shape), np.uint8)
+        for number, mask in enumerate(masks):
+            if f"{_MASK}{number}" in kept:
+                unpack(kept[f"{_MASK}{number}"], mask)
+        votes = list(self._votes_for(region, store))
+        tiles = self._tiles_near(region)
+        for number, band in enumerate(self._borders(region)):
+            sums = blend.Sums.zeros(band, channels=self.channels)
+            if f"{_BORDER}{number}" in kept:
+                unpack(kept[f"{_BORDER}{number}"], sums.values)
+            for vote in votes:
+                sums.add(vote)
+            y, x = band.slices_in(region.core)
+            masks[:, y, x] = self._masks(sums, tiles)
+        if self.area is not None:
+            masks *= rasterize(self.area, region.core)
         return masks
+
+    def _masks(self, sums: blend.Sums, tiles: tuple[Tile, ...]) -> NDArray[np.uint8]:
+        spec = self.plan.spec
+        if not spec.overlapping:
+            return blend.exclusive_labels(sums)
+        totals = blend.sum_weights(sums.box, self._predicted(tiles), weights=self.weights)
+        return blend.overlapping_labels(sums, totals, threshold=spec.threshold)
+
+    def _reach(self, region: Region) -> Box:
+        """The pixels that the region's tiles count for."""
+        return region.core.grow(self.weights.reach_px).intersect(self.plan.grid.bounds)
+
+    def _borders(self, region: Region) -> tuple[Box, ...]:
+        return blend.border_boxes(
+            region.core, bounds=self.plan.grid.bounds, reach_px=self.weights.reach_px
+        )
+
+    def _votes_for(self, region: Region, store: RegionStore) -> Iterator[blend.Sums]:
+        for other in self.plan.regions.reaching(region):
+            part = self._reach(other).intersect(region.core)
+            if part.is_empty or not self.plan.tiles_of(other):
+                continue
+            sums = blend.Sums.zeros(part, channels=self.channels)
+            unpack(store.load_array(other.index, _votes(region.index)), sums.values)
+            yield sums
+
+    def _tiles_near(self, region: Region) -> tuple[Tile, ...]:
+        near = (region, *self.plan.regions.reaching(region))
+        return tuple(tile for item in near for tile in item.tiles)
+
+    def _predicted(self, tiles: tuple[Tile, ...]) -> Iterator[Tile]:
+        selected = self.plan.selected
+        return (tile for tile in tiles if selected[tile.index.row, tile.index.col])
+
+
+def _votes(index: GridIndex) -> str:
+    """Name of the sums that a region keeps for the region at `index`."""
+    return f"votes.{index.row}.{index.col}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Areas:
+    """The connected areas of all classes, region by region; those that cross borders wait."""
+
+    plan: RunPlan
+    store: RegionStore
+    waiting: dict[int, list[Any]] = field(default_factory=dict)
+
+    def connect(self, region: Region, masks: NDArray[np.uint8]) -> None:
+        """Keep the areas of one region that no other region can touch."""
+        settled = []
+        for class_id in range(len(self.plan.spec.classes)):
+            overlapping = self.plan.spec.overlapping
+            chosen = masks[class_id] if overlapping else masks[0] == class_id + 1
+            found = connected_objects([class_runs(chosen, box=region.core)], class_id=class_id)
+            crossing = reaches_other_regions(found, region.core, bounds=self.plan.grid.bounds)
+            settled.append(found.take(np.flatnonzero(~crossing)))
+            parts = self.waiting.setdefault(class_id, [])
+            parts.append(found.take(np.flatnonzero(crossing)).pixels)
+        objects = Objects.concat(settled)
+        arrays = {KEYS: order_keys(objects), **under(SETTLED, objects.to_arrays())}
+        self.store.save(region.index, arrays)
+
+    def crossing(self) -> Objects:
+        """The areas that took several regions."""
+        return Objects.concat(
+            [
+                connected_objects(parts, class_id=class_id)
+                for class_id, parts in sorted(self.waiting.items())
+            ]
+        )
 
 
 def _counting_seams(predictions: Predictions, seam: SeamTally, *, spec: ModelSpec) -> Predictions:
