@@ -24,6 +24,7 @@ OBJECTS_FILE = "objects.parquet"
 COUNTS_FILE = "counts.csv"
 LABELS_FOLDER = "labels.ome.zarr"
 OVERLAY_FILE = "overlay.png"
+REPORT_FILE = "report.html"
 
 
 class _Record(BaseModel):

@@ -1,0 +1,191 @@
+"""Make the page from what the slide's folder holds: the record, the counts and the overlay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from slideloom.models.spec import ModelClass
+from slideloom.workflows.config import RunConfig
+from slideloom.workflows.export import EXPORTERS
+from slideloom.workflows.export.atomic import atomic_file
+from slideloom.workflows.overlay import round_length_um
+from slideloom.workflows.report.numbers import fixed, mpp_text, size_text
+from slideloom.workflows.report.picture import EmbeddedPicture, embed_picture
+from slideloom.workflows.report.quality import QualityFigure, quality_figures
+from slideloom.workflows.result import (
+    COUNTS_FILE,
+    LABELS_FOLDER,
+    OVERLAY_FILE,
+    RECORD_FILE,
+    REPORT_FILE,
+    TABLE_FORMAT,
+    RunRecord,
+    SlideResult,
+)
+
+__all__ = ["render_report", "write_report"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountRow:
+    """One class in one area, as a row of `counts.csv`."""
+
+    item: ModelClass
+    roi: str
+    count: int
+    area_um2: float
+    area_percent: float
+    density_per_mm2: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedRows:
+    """The rows of one ROI, or of the whole slide, which has no name."""
+
+    roi: str
+    rows: tuple[CountRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileLink:
+    """A file beside the page."""
+
+    name: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """All that the template reads."""
+
+    record: RunRecord
+    picture: EmbeddedPicture
+    field: str
+    scale_bar: str
+    counted_in: str
+    areas: tuple[CountedRows, ...]
+    figures: tuple[QualityFigure, ...]
+    settings: tuple[tuple[str, str], ...]
+    links: tuple[FileLink, ...]
+
+
+def write_report(folder: Path, record: RunRecord) -> None:
+    """Write `report.html` into a slide's folder, atomically.
+
+    Args:
+        folder: Holds the counts and the overlay.
+        record: What `result.json` holds, or will hold: the page does not read it.
+
+    Raises:
+        OutputError: A file of the folder cannot be read, or the page cannot be written.
+    """
+    with atomic_file(folder / REPORT_FILE) as file:
+        # The names of old files may hold bytes that are no text.
+        file.write(render_report(folder, record).encode(errors="replace"))
+
+
+def render_report(folder: Path, record: RunRecord) -> str:
+    """The page as HTML that needs no other file, no network and no script.
+
+    Args:
+        folder: Holds the counts and the overlay.
+        record: Of the same result.
+
+    Raises:
+        OSError: The counts or the overlay cannot be read.
+    """
+    slide = record.slide
+    width_um, height_um = slide.width * slide.mpp, slide.height * slide.mpp
+    page = Page(
+        record=record,
+        picture=embed_picture(folder / OVERLAY_FILE),
+        field=size_text(width_um, height_um),
+        scale_bar=_length(round_length_um(width_um / 5)),
+        counted_in=_counted_in(record.settings),
+        areas=_areas(SlideResult(folder=folder, record=record).counts, record.model.classes),
+        figures=quality_figures(record),
+        settings=_settings(record.settings),
+        links=_links(folder, record.settings),
+    )
+    return _environment().get_template("page.html").render(page=page)
+
+
+def _environment() -> Environment:
+    """Escapes whatever the templates print, and refuses names that they misspell."""
+    here = files(__package__)
+    environment = Environment(
+        loader=FunctionLoader(lambda name: here.joinpath(name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"fixed": fixed, "mpp": mpp_text}
+    environment.globals |= {"counts_file": COUNTS_FILE, "overlay_file": OVERLAY_FILE}
+    return environment
+
+
+def _areas(counts: pd.DataFrame, classes: tuple[ModelClass, ...]) -> tuple[CountedRows, ...]:
+    """The rows of the counts table by ROI, in its order; two ROIs of one name stay two."""
+    size = len(classes)
+    rows = [
+        CountRow(
+            # Each ROI has a row per class in the model's order; a name such as "NA" reads as none.
+            item=classes[number % size],
+            roi=row["roi"],
+            count=int(row["count"]),
+            area_um2=float(row["area_um2"]),
+            area_percent=float(row["area_percent"]),
+            density_per_mm2=float(row["density_per_mm2"]),
+        )
+        for number, row in enumerate(counts.to_dict("records"))
+    ]
+    return tuple(
+        CountedRows(roi=rows[start].roi, rows=tuple(rows[start : start + size]))
+        for start in range(0, len(rows), size)
+    )
+
+
+def _counted_in(settings: RunConfig) -> str:
+    """What percentages and densities refer to."""
+    if settings.roi is not None:
+        return "the ROI"
+    return "the tissue" if settings.tissue else "the whole slide"
+
+
+def _settings(settings: RunConfig) -> tuple[tuple[str, str], ...]:
+    """Every setting as it would be typed."""
+    values = settings.model_dump(mode="json")
+    return tuple((name, _setting(value)) for name, value in values.items())
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _links(folder: Path, settings: RunConfig) -> tuple[FileLink, ...]:
+    """The files of this result; others of the folder may be older."""
+    formats = dict.fromkeys((*settings.formats, TABLE_FORMAT))
+    named = {
+        OVERLAY_FILE: "the picture above at full size",
+        COUNTS_FILE: "the counts table",
+        **{EXPORTERS[name].file_name: f"the objects as {name}" for name in formats},
+        LABELS_FOLDER: "label images, OME-NGFF",
+    }
+    found = [FileLink(name=name, what=what) for name, what in named.items()]
+    there = [link for link in found if (folder / link.name).exists()]
+    # The record comes after the page, as the sign that all is whole.
+    return (*there, FileLink(name=RECORD_FILE, what="everything on this page, for programs"))
+
+
+def _length(length_um: float) -> str:
+    return f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} \N{MICRO SIGN}m"
