@@ -18,7 +18,8 @@ from slideloom.workflows.export import check_formats
 from slideloom.workflows.export.atomic import make_folder
 from slideloom.workflows.export.tables import write_csv
 from slideloom.workflows.progress import BarProgress
-from slideloom.workflows.result import COUNTS_FILE, SlideResult
+from slideloom.workflows.report import concerns
+from slideloom.workflows.result import COUNTS_FILE, REPORT_FILE, SlideResult
 from slideloom.workflows.run import peak_memory_mb, run_slide
 from slideloom.wsi import Slide, SlideOptions
 from slideloom.wsi.source import Source, slide_name
@@ -36,6 +37,7 @@ class SlideOutcome:
         trace: Python's traceback, empty for a slide that is done.
         counts: Objects per class and ROI; None for a slide that failed.
         bad_tiles: Stored tiles that were read as blank.
+        concerns: What to look at before the result is used.
         seconds: Wall time.
         peak_memory_mb: Highest memory of the process up to the slide's end.
     """
@@ -45,6 +47,7 @@ class SlideOutcome:
     trace: str
     counts: pd.DataFrame | None
     bad_tiles: int
+    concerns: tuple[str, ...]
     seconds: float
     peak_memory_mb: float
 
@@ -114,6 +117,7 @@ def _run_one(
         trace=trace,
         counts=None if result is None else result.counts,
         bad_tiles=0 if result is None else result.record.qa.bad_tiles,
+        concerns=() if result is None else concerns(result.record),
         seconds=round(monotonic() - start, 2),
         peak_memory_mb=peak_memory_mb(),
     )
@@ -159,13 +163,10 @@ def print_outcomes(outcomes: Sequence[SlideOutcome], out: Path, *, traces: bool)
         else:
             totals = outcome.counts.groupby("class", sort=False)["count"].sum()
             found = ", ".join(f"{count} {name}" for name, count in totals.items())
-            print(f"{outcome.slide}: {found}; see {out / slide_name(outcome.slide)}")
-            if outcome.bad_tiles:
-                print(
-                    f"slideloom: {outcome.slide}: {outcome.bad_tiles} damaged tiles were read as "
-                    "blank: objects may be missing there",
-                    file=sys.stderr,
-                )
+            report = out / slide_name(outcome.slide) / REPORT_FILE
+            print(f"{outcome.slide}: {found}; see {report}")
+            for concern in outcome.concerns:
+                print(f"slideloom: {outcome.slide}: {concern}", file=sys.stderr)
     failed = sum(outcome.counts is None for outcome in outcomes)
     if failed:
         print(

@@ -25,10 +25,12 @@ from slideloom.workflows.found import Found
 from slideloom.workflows.plan import RunPlan, plan_run
 from slideloom.workflows.progress import QuietProgress, RunProgress
 from slideloom.workflows.regions import BAD_TILES, RegionJob, run_jobs
+from slideloom.workflows.report import write_report
 from slideloom.workflows.result import (
     COUNTS_FILE,
     LABELS_FOLDER,
     RECORD_FILE,
+    REPORT_FILE,
     TABLE_FORMAT,
     QaRecord,
     RunRecord,
@@ -109,7 +111,7 @@ class _Run:
         files = [EXPORTERS[name].file_name for name in (TABLE_FORMAT, *self.config.formats)]
         if self.flow.label_images(self.model.spec):
             files.append(LABELS_FOLDER)
-        whole = all((self.out / name).exists() for name in (*files, COUNTS_FILE))
+        whole = all((self.out / name).exists() for name in (*files, COUNTS_FILE, REPORT_FILE))
         return load_result(self.out) if whole else None
 
     def compute(self) -> SlideResult:
@@ -131,6 +133,7 @@ class _Run:
             )
             self.progress.advance(1)
         record = self._record(found, counts, bad_tiles=self._count_bad_tiles(store))
+        write_report(self.out, record)
         with atomic_file(self.out / RECORD_FILE) as file:
             file.write(record.model_dump_json(indent=2).encode())
         shutil.rmtree(self.out / _WORK_FOLDER)
@@ -147,7 +150,8 @@ class _Run:
         """The work folder of this plan; what another plan left is removed."""
         make_folder(self.out)
         work = self.out / _WORK_FOLDER
-        (self.out / RECORD_FILE).unlink(missing_ok=True)
+        for name in (RECORD_FILE, REPORT_FILE):
+            (self.out / name).unlink(missing_ok=True)
         for old in work.glob("*"):
             if old.name != self.plan.key or self.config.overwrite:
                 shutil.rmtree(old)
