@@ -12,10 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from slideloom.models.spec import Decode
-from slideloom.postprocess.decoding import decode, min_area_px
+from slideloom.postprocess.decoding import decode
 from slideloom.postprocess.metrics import panoptic_quality
-from slideloom.postprocess.pieces import Pieces, pieces_of_tile
-from slideloom.postprocess.stitch import stitch_pieces
 from slideloom.testing import (
     Scene,
     assert_same_instances,
@@ -24,7 +22,6 @@ from slideloom.testing import (
     render_scene,
     write_slide,
 )
-from slideloom.tiling.grid import TileGrid
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.run import run_slide
 from slideloom.wsi import Size
@@ -123,40 +120,15 @@ def test_decodes_that_see_far_err_on_larger_objects_only(
     assert ((found > 0) != (whole > 0)).mean() < 0.01
 
 
-def stitched_by_hand(maps: Maps, rule: Decode, *, grid: TileGrid, keep_cut: bool) -> Labels:
-    spec = decode_spec(nuclei(), rule, tile_px=grid.tile_px, halo_px=grid.halo_px)
-    model = MapsTileModel(maps, spec=spec)
-    pieces = [
-        pieces_of_tile(
-            decode(
-                model.crop(tile.window), name=rule.name, settings=rule.settings, keep_cut=keep_cut
-            ),
-            tile,
-            extent=grid.extent,
-        )
-        for tile in grid
-    ]
-    everywhere = np.ones((grid.rows, grid.cols), np.bool_)
-    objects = stitch_pieces(Pieces.concat(pieces), grid=grid, predicted=everywhere)
-    if keep_cut:
-        least = min_area_px(rule.name, rule.settings)
-        objects = objects.take(np.flatnonzero(objects.pixels.areas >= least))
-    canvas = np.zeros(grid.extent.shape, np.uint32)
-    objects.pixels.paint(canvas, np.arange(1, len(objects) + 1), frame=grid.bounds)
-    return canvas.astype(np.int32)
-
-
 @pytest.mark.parametrize("name", ["components", "hover"])
 def test_a_least_area_that_the_halo_cannot_show_is_judged_after_joining(
-    scene: Scene, name: str
+    slide_path: Path, scene: Scene, tmp_path: Path, name: str
 ) -> None:
     maps, rule = exact_maps(scene, name), Decode(name=name, settings={"min_area_px": 4000})
-    grid = TileGrid(extent=scene.size, core_px=80, halo_px=16, mpp=scene.mpp)
     whole = untiled(maps, rule)
     assert whole.max() > 0
-    assert_same_instances(stitched_by_hand(maps, rule, grid=grid, keep_cut=True), whole)
-    lost = stitched_by_hand(maps, rule, grid=grid, keep_cut=False)
-    assert not compare_instances(lost, whole).is_exact
+    found = stitched(slide_path, scene, maps, rule=rule, place=(112, 16, 300), out=tmp_path)
+    assert_same_instances(found, whole)
 
 
 @pytest.mark.parametrize("name", ["flows", "hover"])

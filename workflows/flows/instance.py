@@ -10,8 +10,8 @@ import zarr
 from numpy.typing import NDArray
 
 from slideloom.errors import SettingsError
-from slideloom.models.spec import ModelSpec
-from slideloom.postprocess.decoding import decode
+from slideloom.models.spec import Decode, ModelSpec
+from slideloom.postprocess.decoding import decode, min_area_px
 from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.pieces import Pieces, pieces_of_tile
 from slideloom.postprocess.seam import seam_codes, seam_pixels
@@ -44,20 +44,17 @@ class InstanceFlow:
 
     def digest(self, region: Region, predictions: Predictions, *, plan: RunPlan) -> Arrays:
         """The objects that the region can finish, and the pieces that wait for other regions."""
-        rule = plan.spec.decode
-        if rule is None:
-            msg = f"model '{plan.spec.name}' finds instances but names no decode: edit model.json"
-            raise SettingsError(msg)
+        rule = _rule_of(plan)
         parts = []
         seam = new_tally(plan)
         for tile, maps in predictions:
-            seen = decode(maps, name=rule.name, settings=rule.settings)
+            seen = decode(maps, name=rule.name, settings=rule.settings, keep_cut=True)
             parts.append(pieces_of_tile(seen, tile, extent=plan.grid.extent))
             seam.add(tile, seam_codes(seam_pixels(seen.labels, tile), class_id=seen.class_id))
         settled = settle_region(
             Pieces.concat(parts), region, grid=plan.grid, predicted=plan.selected
         )
-        objects = in_rois(settled.objects, plan)
+        objects = admit(settled.objects, plan)
         return {
             KEYS: order_keys(objects),
             **under(SETTLED, objects.to_arrays()),
@@ -72,7 +69,7 @@ class InstanceFlow:
         regions = plan.regions
         waiting = [Pieces.from_arrays(store.load(r.index, under=_WAITING)) for r in regions]
         rest = stitch_pieces(Pieces.concat(waiting), grid=plan.grid, predicted=plan.selected)
-        rest = in_rois(rest, plan)
+        rest = admit(rest, plan)
         places = [region.index for region in regions]
         found = FoundObjects(store, places, rest=rest, seam=total_seam(plan, store))
         met = boxes_by_cell(rest.pixels.boxes, regions.core_px)
@@ -96,12 +93,25 @@ class InstanceFlow:
         return tabulate_part(part, slide=slide, plan=plan)
 
 
-def in_rois(objects: Objects, plan: RunPlan) -> Objects:
-    """The objects that belong to a ROI; all where there are none."""
-    if not plan.rois:
-        return objects
-    members = roi_members(objects.pixels, scale=plan.scale, rois=plan.rois)
-    return objects.take(np.flatnonzero(members.any(axis=0)))
+def _rule_of(plan: RunPlan) -> Decode:
+    rule = plan.spec.decode
+    if rule is None:
+        msg = f"model '{plan.spec.name}' finds instances but names no decode: edit model.json"
+        raise SettingsError(msg)
+    return rule
+
+
+def admit(objects: Objects, plan: RunPlan) -> Objects:
+    """The objects that are large enough for the decode, and belong to a ROI where there are any.
+
+    A tile keeps the small tip that it sees of a large object, so only the whole can be judged.
+    """
+    rule = _rule_of(plan)
+    admitted = objects.pixels.areas >= min_area_px(rule.name, rule.settings)
+    if plan.rois:
+        members = roi_members(objects.pixels, scale=plan.scale, rois=plan.rois)
+        admitted &= members.any(axis=0)
+    return objects.take(np.flatnonzero(admitted))
 
 
 def _paint_region(
