@@ -9,6 +9,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -46,8 +47,8 @@ def measure_libraries() -> list[Baseline]:
 
 def in_own_process(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
     """Call a function in a fresh process: memory that was used before does not count."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments, named)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments, **named).result()
 
 
 def main() -> None:

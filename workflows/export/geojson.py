@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import geopandas as gpd
 import numpy as np
 import orjson
 import pandas as pd
+import shapely
 from numpy.typing import NDArray
 
 from slideloom.errors import SettingsError
@@ -30,8 +32,10 @@ from slideloom.workflows.export.text import (
 
 __all__ = ["GeojsonWriter", "open_geojson"]
 
-# Bounds the memory for text, which is several times that of the coordinates.
-_OBJECTS_PER_BATCH = 20_000
+# Text takes several times the memory of the coordinates, so it is made for a batch at a time. An
+# object's other text is as long as that of some points.
+_POINTS_PER_BATCH = 1_500_000
+_POINTS_PER_OBJECT = 25
 _UUID_LENGTH = 36
 
 
@@ -95,8 +99,8 @@ class GeojsonWriter:
             SettingsError: An object has a class without a colour, or its id is no UUID.
         """
         measured = measured_columns(objects)
-        for start in range(0, len(objects), _OBJECTS_PER_BATCH):
-            self._write_batch(objects.iloc[start : start + _OBJECTS_PER_BATCH], measured)
+        for batch in _batches(objects):
+            self._write_batch(batch, measured)
 
     def _write_batch(self, objects: gpd.GeoDataFrame, measured: list[str]) -> None:
         classes = self._class_numbers(objects["class"])
@@ -132,6 +136,14 @@ class GeojsonWriter:
             )
             raise SettingsError(msg)
         return np.array([self._numbers[name] for name in found], np.int64)[codes]
+
+
+def _batches(objects: gpd.GeoDataFrame) -> Iterator[gpd.GeoDataFrame]:
+    points = shapely.get_num_coordinates(objects.geometry.to_numpy()) + _POINTS_PER_OBJECT
+    number = np.cumsum(points) // _POINTS_PER_BATCH
+    edges = np.flatnonzero(np.diff(number, prepend=-1, append=-1))
+    for start, stop in pairwise(edges.tolist()):
+        yield objects.iloc[start:stop]
 
 
 def _id_text(ids: pd.Series[str]) -> TextColumn:

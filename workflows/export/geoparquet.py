@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from slideloom.errors import SettingsError
 from slideloom.workflows.export.atomic import atomic_file
 from slideloom.workflows.export.context import ExportContext
+from slideloom.workflows.export.wkb import wkb_array
 
 __all__ = ["GeoparquetWriter", "open_geoparquet"]
 
@@ -86,10 +87,11 @@ class GeoparquetWriter:
             raise SettingsError(msg)
         geometry = objects.geometry.to_numpy()
         bounds = shapely.bounds(geometry)
-        wkb = pa.array(shapely.to_wkb(geometry), pa.binary())
         boxes = pa.StructArray.from_arrays(list(np.ascontiguousarray(bounds.T)), names=_SIDES)
         table = self._columns_of(objects)
-        self._waiting.append(table.append_column("geometry", wkb).append_column("bbox", boxes))
+        self._waiting.append(
+            table.append_column("geometry", wkb_array(geometry)).append_column("bbox", boxes)
+        )
         self._flush(at_least=_ROWS_PER_GROUP)
         self._note(geometry, bounds)
 

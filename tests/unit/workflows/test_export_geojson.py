@@ -146,9 +146,9 @@ def test_batches_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     shapes = [box(i, 0, i + (0.5 if i != 2 else 0.001), 1) for i in range(7)]
     objects = table(*shapes)
     written(tmp_path / "one.geojson", objects)
-    monkeypatch.setattr(geojson, "_OBJECTS_PER_BATCH", 2)
+    monkeypatch.setattr(geojson, "_POINTS_PER_BATCH", 70)
     written(tmp_path / "many.geojson", objects)
-    monkeypatch.setattr(geojson, "_OBJECTS_PER_BATCH", 1)
+    monkeypatch.setattr(geojson, "_POINTS_PER_BATCH", 1)
     written(tmp_path / "single.geojson", objects)
     whole = (tmp_path / "one.geojson").read_bytes()
     assert (tmp_path / "many.geojson").read_bytes() == whole
@@ -190,7 +190,7 @@ def test_an_id_that_qupath_would_ignore_is_refused(tmp_path: Path, ids: list[str
 def test_members_of_a_compressed_file_follow_the_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(geojson, "_OBJECTS_PER_BATCH", 3)
+    monkeypatch.setattr(geojson, "_POINTS_PER_BATCH", 3 * (25 + 5))
     objects = table(*(box(i, 0, i + 1, 1) for i in range(40)))
     plain = written(tmp_path / "a.geojson", objects)
     assert written(tmp_path / "a.geojson.gz", objects) == plain
