@@ -50,13 +50,13 @@ def test_other_shapes_and_missing_ones_are_written_too(rare: Any) -> None:
 
 
 def test_shapes_need_no_python_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(wkb.shapely, "to_wkb")
+    monkeypatch.delattr(shapely, "to_wkb")
     assert len(wkb_array(array_of(list(USUAL)))) == len(USUAL)
 
 
 def test_what_is_too_long_for_the_type_is_left_to_arrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wkb, "_MOST_BYTES", 100)
     assert wkb_array(array_of([HOLED])).to_pylist() == [shapely.to_wkb(HOLED)]
-    monkeypatch.delattr(wkb.shapely, "to_wkb")
+    monkeypatch.delattr(shapely, "to_wkb")
     with pytest.raises(AttributeError):
         wkb_array(array_of([HOLED]))
