@@ -74,7 +74,7 @@ def start_groups(cut: _Bools, *, pairs: int) -> Groups:
         root=np.arange(count),
         after=np.arange(count),
         size=np.ones(count, np.int64),
-        whole=~cut.any(axis=1),
+        whole=np.asarray(~cut.any(axis=1), np.bool_),
         linked=np.full(count, -1, np.int64),
         links=np.empty((2 * pairs, 2), np.int64),
         used=np.zeros(1, np.int64),
@@ -85,12 +85,12 @@ def start_groups(cut: _Bools, *, pairs: int) -> Groups:
 def _overlap(a: _Floats, b: _Floats) -> float:
     wide = min(a[2], b[2]) - max(a[0], b[0])
     high = min(a[3], b[3]) - max(a[1], b[1])
-    return max(0.0, wide) * max(0.0, high)
+    return float(max(0.0, wide) * max(0.0, high))
 
 
 @jit
 def _area(a: _Floats) -> float:
-    return max(0.0, a[2] - a[0]) * max(0.0, a[3] - a[1])
+    return float(max(0.0, a[2] - a[0]) * max(0.0, a[3] - a[1]))
 
 
 @jit
@@ -110,7 +110,7 @@ def likeness(a: _Floats, b: _Floats, limits: Limits) -> float:
     """Intersection over union of two boxes; of two points 1 at no distance, `iou` at the radius."""
     if a[0] == a[2] and b[0] == b[2] and a[1] == a[3] and b[1] == b[3]:
         distance = np.hypot(a[0] - b[0], a[1] - b[1])
-        return max(0.0, 1 - (1 - limits.iou) * distance / limits.radius_px)
+        return float(max(0.0, 1 - (1 - limits.iou) * distance / limits.radius_px))
     common = _overlap(a, b)
     return common / (_area(a) + _area(b) - common) if common > 0 else 0.0
 
@@ -148,7 +148,7 @@ def is_evidence(views: Views, pairs: _Ints, *, alike: _Floats) -> _Bools:
     the large part of the other on the other side. This shows in what else wants them: a small part
     on either side, that is like nothing better.
     """
-    cut = views.cut.any(axis=1)[pairs].all(axis=1)
+    cut = np.asarray(views.cut.any(axis=1))[pairs].all(axis=1)
     steps = np.abs(views.tile[pairs[:, 0]] - views.tile[pairs[:, 1]]).sum(axis=1)
     index = np.flatnonzero(cut & (steps == 1))
     one = np.concatenate([pairs[index, 0], pairs[index, 1]])
@@ -169,7 +169,7 @@ def is_evidence(views: Views, pairs: _Ints, *, alike: _Floats) -> _Bools:
     half = len(index)
     crossing = rivals[:half] - wants[half:] > 0
     crossing &= rivals[half:] - wants[:half] > 0
-    told = ~cut
+    told = np.asarray(~cut, np.bool_)
     told[index[~crossing]] = True
     return told
 

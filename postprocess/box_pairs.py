@@ -50,7 +50,7 @@ def find_near_pairs(boxes: _Floats, tile: NDArray[np.integer]) -> NearPairs:
         boxes: `(n, 4)` rows `x0, y0, x1, y1`.
         tile: `(n, 2)`, row and column of the tile.
     """
-    tile = tile.astype(np.int64)
+    tiles = tile.astype(np.int64)
     if not len(boxes):
         none = np.zeros(0, np.int64)
         return NearPairs(first=none, second=none, compared=0)
@@ -62,9 +62,9 @@ def find_near_pairs(boxes: _Floats, tile: NDArray[np.integer]) -> NearPairs:
     number, owner = _fill_cells(boxes, side_px, cols)
     order = np.argsort(number, kind="stable")
     cells = _Cells(number=number[order], owner=owner[order], side_px=side_px, cols=cols)
-    count, _ = _compare_in_cells(boxes, tile, cells, np.empty((0, 2), np.int64))
+    count, _ = _compare_in_cells(boxes, tiles, cells, np.empty((0, 2), np.int64))
     pairs = np.empty((count, 2), np.int64)
-    _, compared = _compare_in_cells(boxes, tile, cells, pairs)
+    _, compared = _compare_in_cells(boxes, tiles, cells, pairs)
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     first, second = np.ascontiguousarray(pairs.T)
     return NearPairs(first=first, second=second, compared=compared)
