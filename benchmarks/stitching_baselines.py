@@ -55,18 +55,20 @@ def measure_baselines(objects: int) -> list[Baseline]:
     maps = lattice.paint(Box.of_size(lattice.extent))
     labels = np.ascontiguousarray(maps[:, :, 0])
     clock = _Clock()
-    contours = clock.time("cv2.findContours per label", MEASURE, lambda: _contours(lattice, labels))
+    contours = clock.time(
+        "cv2.findContours per label", lambda: _contours(lattice, labels), stage=MEASURE
+    )
     count = len(lattice.areas())
     if len(contours) != count:
         msg = f"{len(contours)} contours of {count} objects"
         raise AssertionError(msg)
-    polygons = clock.time("shapely.polygons", MEASURE, lambda: _polygons(contours))
-    clock.time("skimage.regionprops_table", MEASURE, lambda: _regionprops(lattice, labels))
-    clock.time("shapely STRtree self-join", STITCH, lambda: _pairs(polygons))
-    clock.time("shapely.to_geojson", GEOJSON, lambda: shapely.to_geojson(polygons))
-    clock.time("dicts and orjson", GEOJSON, lambda: _dicts(polygons))
+    polygons = clock.time("shapely.polygons", lambda: _polygons(contours), stage=MEASURE)
+    clock.time("skimage.regionprops_table", lambda: _regionprops(lattice, labels), stage=MEASURE)
+    clock.time("shapely STRtree self-join", lambda: _pairs(polygons), stage=STITCH)
+    clock.time("shapely.to_geojson", lambda: shapely.to_geojson(polygons), stage=GEOJSON)
+    clock.time("dicts and orjson", lambda: _dicts(polygons), stage=GEOJSON)
     table = gpd.GeoDataFrame({"class": [CLASSES[0]] * count}, geometry=polygons)
-    clock.time("geopandas.to_parquet", PARQUET, lambda: _to_parquet(table))
+    clock.time("geopandas.to_parquet", lambda: _to_parquet(table), stage=PARQUET)
     return clock.rows
 
 
@@ -74,7 +76,7 @@ class _Clock:
     def __init__(self) -> None:
         self.rows: list[Baseline] = []
 
-    def time(self, name: str, stage: str, call: Callable[[], T]) -> T:
+    def time(self, name: str, call: Callable[[], T], *, stage: str) -> T:
         """Run a call; its result has one item for each object."""
         start = process_time()
         result = call()

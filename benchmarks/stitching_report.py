@@ -23,9 +23,9 @@ def stage_table(runs: Sequence[Measured]) -> str:
     """
     heads = [f"{run.objects:,} objects" for run in runs]
     lines = [_head(["CPU seconds"], [*heads, "growth", "objects/s"])]
-    lines += [_row(stage, runs, [run.cpu_s[stage] for run in runs]) for stage in COUNTED]
-    lines.append(_row("**together**", runs, [counted_s(run) for run in runs]))
-    lines += [_row(stage, runs, [run.cpu_s[stage] for run in runs]) for stage in _OTHERS]
+    lines += [_row(stage, runs, seconds=[run.cpu_s[stage] for run in runs]) for stage in COUNTED]
+    lines.append(_row("**together**", runs, seconds=[counted_s(run) for run in runs]))
+    lines += [_row(stage, runs, seconds=[run.cpu_s[stage] for run in runs]) for stage in _OTHERS]
     return "\n".join(lines)
 
 
@@ -56,7 +56,7 @@ def library_table(run: Measured, baselines: Sequence[Baseline]) -> str:
     return "\n".join(lines)
 
 
-def _row(name: str, runs: Sequence[Measured], seconds: Sequence[float]) -> str:
+def _row(name: str, runs: Sequence[Measured], *, seconds: Sequence[float]) -> str:
     growth = seconds[-1] / seconds[0]
     rate = runs[-1].objects / seconds[-1]
     return _line([name, *(f"{s:.2f}" for s in seconds), f"{growth:.1f}", f"{rate:,.0f}"])

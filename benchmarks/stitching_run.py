@@ -102,8 +102,8 @@ def run_lattice(lattice: Lattice, folder: Path, *, workers: int) -> Measured:
         for region in plan.regions
     )
     run_jobs(jobs, workers=workers)
-    found = _weave(plan, store, folder / "labels.ome.zarr", clock=clock, workers=workers)
-    area_px = _export(found, plan, folder, clock=clock, workers=workers)
+    found = _weave(plan, store, folder=folder / "labels.ome.zarr", clock=clock, workers=workers)
+    area_px = _export(found, plan, folder=folder, clock=clock, workers=workers)
     wall_s = monotonic() - start
     truth = lattice.areas()
     if (len(found), area_px) != (len(truth), int(truth.sum())):
@@ -157,7 +157,9 @@ def _digest(
 ) -> None:
     start = thread_time()
     before: defaultdict[str, float] = defaultdict(float)
-    arrays = flow_for("instance").digest(region, _predict(region.tiles, lattice, before), plan=plan)
+    arrays = flow_for("instance").digest(
+        region, _predict(region.tiles, lattice, seconds=before), plan=plan
+    )
     store.save(region.index, arrays)
     clock.add(STITCH, thread_time() - start - sum(before.values()))
     for name, seconds in before.items():
@@ -165,7 +167,7 @@ def _digest(
 
 
 def _predict(
-    tiles: Iterable[Tile], lattice: Lattice, seconds: defaultdict[str, float]
+    tiles: Iterable[Tile], lattice: Lattice, *, seconds: defaultdict[str, float]
 ) -> Predictions:
     """The tiles' maps; what the caller does between two of them is its decoding."""
     for tile in tiles:
@@ -178,7 +180,7 @@ def _predict(
 
 
 def _weave(
-    plan: RunPlan, store: RegionStore, folder: Path, *, clock: Clock, workers: int
+    plan: RunPlan, store: RegionStore, *, folder: Path, clock: Clock, workers: int
 ) -> Found[Objects]:
     flow = flow_for("instance")
     images = flow.label_images(plan.spec)
@@ -203,7 +205,7 @@ def _weave(
 
 
 def _export(
-    found: Found[Objects], plan: RunPlan, folder: Path, *, clock: Clock, workers: int
+    found: Found[Objects], plan: RunPlan, *, folder: Path, clock: Clock, workers: int
 ) -> int:
     """Measure and write part by part, both files side by side; return the total area in pixels.
 
@@ -219,7 +221,7 @@ def _export(
                 part, scale=plan.scale, class_names=plan.class_names, seed=plan.key
             )
 
-    def write(writer: TableWriter, name: str, table: gpd.GeoDataFrame) -> None:
+    def write(writer: TableWriter, table: gpd.GeoDataFrame, *, name: str) -> None:
         with clock.stage(name):
             writer.write(table)
 
@@ -232,7 +234,7 @@ def _export(
         }
         parts = _timed_parts(found, clock)
         for table in map_ahead(tabulate, parts, workers=workers):
-            done = [pool.submit(write, each, name, table) for name, each in writers.items()]
+            done = [pool.submit(write, each, table, name=name) for name, each in writers.items()]
             area_um2 += table["area_um2"].sum()
             for one in done:
                 one.result()
