@@ -20,7 +20,7 @@ from slideloom.testing import (
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.export.atomic import make_folder
 from slideloom.workflows.progress import BarProgress
-from slideloom.workflows.result import OVERLAY_FILE, SlideResult
+from slideloom.workflows.result import OVERLAY_FILE, REPORT_FILE, SlideResult
 from slideloom.workflows.run import run_slide
 from slideloom.wsi import Size, open_slide
 
@@ -77,5 +77,6 @@ def _report(console: Console, network: SlideResult, *, woven: SlideResult, scene
     )
     seconds = sum(network.record.seconds.values())
     console.print(f"\nThe network's run took {seconds:.1f} s. Look at:")
+    console.print(f"  {network.folder / REPORT_FILE}")
     console.print(f"  {network.folder / OVERLAY_FILE}")
     console.print(f"  {network.folder / 'objects.geojson'}   (drag it onto the slide in QuPath)")
