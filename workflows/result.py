@@ -135,7 +135,7 @@ class SlideResult:
         """One row for each class, or for each ROI and class."""
         text = {"slide": str, "roi": str, "class": str}
         # A class or a ROI may be called "NA": only an empty number is a missing one.
-        missing = dict.fromkeys(("area_percent", "density_per_mm2"), [""])
+        missing = {name: [""] for name in ("area_percent", "density_per_mm2")}
         path = self.folder / COUNTS_FILE
         return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
 
