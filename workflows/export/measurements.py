@@ -10,7 +10,7 @@ __all__ = ["measured_columns", "measurement_name"]
 # QuPath tells where an object is by itself, in its own coordinates.
 _PLACES = ("centroid_x", "centroid_y")
 # As QuPath writes them in its own measurements; `um` as it stands in file names and scripts.
-_WORDS = {"um2": "um^2", "bbox": "bounding box", "od": "OD", "roi": "ROI"}
+_WORDS = {"um2": "um^2", "bbox": "bounding box", "od": "OD", "dab": "DAB", "roi": "ROI"}
 
 
 def measured_columns(objects: gpd.GeoDataFrame) -> list[str]:
