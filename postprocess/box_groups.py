@@ -12,13 +12,15 @@ from slideloom.wsi.jit import jit
 SAME = 0.5
 """Share of a cut box inside another box from which the other may explain it."""
 
+_FEW = 64
+
 _Floats = NDArray[np.float64]
 _Ints = NDArray[np.int64]
 _Bools = NDArray[np.bool_]
 
 
 class Views(NamedTuple):
-    """What the loops read of detections.
+    """What the loops read of detections, which are sorted by tile.
 
     Attributes:
         boxes: `(n, 4)` rows `x0, y0, x1, y1`.
@@ -203,15 +205,38 @@ def _clash(views: Views, u: int, v: int, limits: Limits) -> bool:
 @jit
 def _may_join(groups: Groups, views: Views, i: int, j: int, limits: Limits) -> bool:
     """Whether no two members of the groups of `i` and `j` clash."""
+    if groups.size[groups.root[i]] > groups.size[groups.root[j]]:
+        i, j = j, i
+    one, two = groups.root[i], groups.root[j]
+    # Cut detections clash within their tile only: an object may span thousands of tiles.
+    many = groups.size[one] * groups.size[two] > _FEW and not (
+        groups.whole[one] | groups.whole[two]
+    )
     u = i
-    for _ in range(groups.size[groups.root[i]]):
-        v = j
-        for _ in range(groups.size[groups.root[j]]):
-            if _clash(views, u, v, limits):
+    for _ in range(groups.size[one]):
+        if many:
+            if _clashes_in_tile(groups, views, u, two, limits):
                 return False
-            v = groups.after[v]
+        else:
+            v = j
+            for _ in range(groups.size[two]):
+                if _clash(views, u, v, limits):
+                    return False
+                v = groups.after[v]
         u = groups.after[u]
     return True
+
+
+@jit
+def _clashes_in_tile(groups: Groups, views: Views, u: int, root: int, limits: Limits) -> bool:
+    """Whether detection `u` clashes with one of its own tile that belongs to group `root`."""
+    for step in (-1, 1):
+        v = u + step
+        while 0 <= v < len(views.tile) and (views.tile[v] == views.tile[u]).all():
+            if groups.root[v] == root and _clash(views, u, v, limits):
+                return True
+            v += step
+    return False
 
 
 @jit

@@ -322,6 +322,21 @@ def test_a_chain_of_boxes_across_a_border_keeps_its_length() -> None:
     assert sorted(found.boxes.tolist()) == [list(row[:4]) for row in chain]
 
 
+def test_objects_of_hundreds_of_tiles_are_joined_each_by_itself() -> None:
+    grid = TileGrid(extent=Size(width=400, height=400), core_px=20, halo_px=8, mpp=1.0)
+    objects = [(0.0, 0.0, 400.0, 195.0, 0.0), (0.0, 205.0, 400.0, 400.0, 0.0)]
+
+    def said(tile: Tile) -> list[Row]:
+        window = tile.window
+        low, high = (window.x0, window.y0), (window.x1, window.y1)
+        shown = [(*map(max, row[:2], low), *map(min, row[2:4], high), 0.0) for row in objects]
+        return [row for row in shown if row[3] > row[1]]
+
+    found = _stitch(seen_boxes(grid, said), grid).detections
+    assert found.boxes.tolist() == [list(row[:4]) for row in objects]
+    assert found.recombined.all()
+
+
 def test_a_joined_box_has_the_mean_score_and_the_class_of_the_larger_part() -> None:
     said = {0: [(10.0, 10.0, 50.0, 20.0, 1.0, 0.5)], 1: [(30.0, 10.0, 60.0, 20.0, 0.0, 0.75)]}
     seen = seen_boxes(
