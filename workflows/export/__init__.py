@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +58,7 @@ def open_exports(
 ) -> Iterator[TableWriter]:
     """Open one file per format in `folder`, and write every table to all of them side by side.
 
-    The files take their names when the block ends without an error; else none is left.
+    The files take their names when the block ends; an error in the block leaves none of them.
 
     Args:
         folder: Of the slide.
@@ -87,8 +87,11 @@ class _Several:
 
     def write(self, objects: gpd.GeoDataFrame) -> None:
         """Append a part of the objects table; see `TableWriter`."""
-        for done in [self._pool.submit(writer.write, objects) for writer in self._writers]:
-            done.result()
+        jobs = [self._pool.submit(writer.write, objects) for writer in self._writers]
+        # No file may be closed under a writer that is still at work because another one failed.
+        wait(jobs)
+        for job in jobs:
+            job.result()
 
 
 def check_formats(formats: Iterable[str]) -> None:

@@ -1,6 +1,10 @@
 """Each format that a run may be asked for has one exporter, which takes tables part by part."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
+from time import sleep
 
 import geopandas as gpd
 import numpy as np
@@ -9,7 +13,15 @@ import shapely
 
 from slideloom.errors import SettingsError
 from slideloom.models.spec import ModelClass
-from slideloom.workflows.export import EXPORTERS, ExportContext, check_formats, open_exports
+from slideloom.workflows import export
+from slideloom.workflows.export import (
+    EXPORTERS,
+    ExportContext,
+    Exporter,
+    TableWriter,
+    check_formats,
+    open_exports,
+)
 from slideloom.wsi.geometry import Point
 
 CONTEXT = ExportContext(
@@ -92,6 +104,36 @@ def test_one_format_that_fails_stops_all(tmp_path: Path) -> None:
     ):
         writer.write(objects)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_file_is_closed_under_a_writer_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed, events = Event(), []
+
+    class Failing:
+        def write(self, objects: gpd.GeoDataFrame) -> None:
+            failed.set()
+            raise KeyError
+
+    class Slow:
+        def write(self, objects: gpd.GeoDataFrame) -> None:
+            failed.wait(10)
+            sleep(0.05)
+            events.append("written")
+
+    @contextmanager
+    def opened(path: Path, context: ExportContext) -> Iterator[TableWriter]:
+        try:
+            yield Slow() if path.name == "slow" else Failing()
+        finally:
+            events.append("closed")
+
+    fakes = {name: Exporter(file_name=name, open=opened) for name in ("failing", "slow")}
+    monkeypatch.setattr(export, "EXPORTERS", fakes)
+    with pytest.raises(KeyError), open_exports(tmp_path, CONTEXT, formats=fakes) as writer:
+        writer.write(table(1))
+    assert events == ["written", "closed", "closed"]
 
 
 def test_the_settings_reach_the_file(tmp_path: Path) -> None:
