@@ -106,8 +106,12 @@ class ModelSpec(_Strict):
         if len(set(names)) != len(names):
             msg = f"class names must differ, got {names}"
             raise ValueError(msg)
-        if self.task == "instance" and (self.decode is None or self.halo_px == 0):
-            msg = "an instance model needs decode, and halo_px > 0 to join objects across tiles"
+        finds_objects = self.task in ("instance", "detection")
+        if finds_objects and (self.decode is None or self.halo_px == 0):
+            msg = (
+                f"a model for {self.task} needs decode, and halo_px > 0 to join objects across "
+                "tiles"
+            )
             raise ValueError(msg)
         return self
 

@@ -48,5 +48,12 @@ class TileModel(Protocol):
           object's centre of mass and how far below it, -1 to 1 at the object's farthest pixels.
         - `labels`: integers, instance ids with 0 = background, then where there are several
           classes each pixel's class number, 1 for the first class.
+
+        For `detection`, too:
+
+        - `centres`: the centre heat per class in [0, 1], then width and height of the box whose
+          centre lies there, in units of 64 model pixels.
+        - `boxes`: no maps but rows `x0, y0, x1, y1, score, class number` in pixels of the tile,
+          float32 `(n, k, 6)`, 1 for the first class; rows of class 0 are padding.
         """
         ...

@@ -91,9 +91,13 @@ def bad_tiles_in(slide: Slide, window: Box, *, mpp: float) -> NDArray[np.int64]:
 
 
 def blank_outside(maps: NDArray[Any], window: Box, *, bounds: Box) -> NDArray[Any]:
-    """The maps with 0 where the window reaches outside the slide, `(y, x, c)`."""
+    """The maps `(y, x, c)` with 0 where the window reaches outside the slide.
+
+    Rows of boxes `(k, 6)` are given back as they are.
+    """
     inside = window.intersect(bounds)
-    if inside == window:
+    # Rows of boxes have no pixels; boxes are cut at the slide when they are decoded.
+    if inside == window or maps.ndim == 2:
         return maps
     out = np.zeros_like(maps)
     y, x = inside.slices_in(window)

@@ -11,13 +11,18 @@ from typing import Any
 
 from slideloom.errors import SettingsError
 from slideloom.models.spec import Task
+from slideloom.workflows.flows.detection import DetectionFlow
 from slideloom.workflows.flows.flow import TaskFlow
 from slideloom.workflows.flows.instance import InstanceFlow
 from slideloom.workflows.flows.semantic import SemanticFlow
 
 __all__ = ["FLOWS", "TaskFlow", "flow_for"]
 
-FLOWS: Mapping[Task, TaskFlow[Any]] = {"instance": InstanceFlow(), "semantic": SemanticFlow()}
+FLOWS: Mapping[Task, TaskFlow[Any]] = {
+    "detection": DetectionFlow(),
+    "instance": InstanceFlow(),
+    "semantic": SemanticFlow(),
+}
 
 
 def flow_for(task: Task) -> TaskFlow[Any]:
