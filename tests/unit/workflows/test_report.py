@@ -262,7 +262,7 @@ def test_concerns_are_said_first_and_only_where_there_are_some(folder: Path) -> 
     assert concerns(make_record()) == ()
     assert page_of(folder, make_record()).all("section", _class="check") == []
     slide = make_record().slide.model_copy(update={"mpp": 0.9})
-    qa = {"seam_score": 0.0512, "bad_tiles": 4, "tiles_predicted": 0}
+    qa = {"seam_score": 0.2512, "bad_tiles": 4, "tiles_predicted": 0}
     record = make_record(qa=qa, slide=slide)
     said = concerns(record)
     assert [sentence.split(" ")[0] for sentence in said] == ["seam", "no", "4", "the"]
@@ -270,7 +270,7 @@ def test_concerns_are_said_first_and_only_where_there_are_some(folder: Path) -> 
     assert [item.text.lower() for item in box.all("li")] == [f"{item.lower()}." for item in said]
 
 
-@pytest.mark.parametrize("score", [None, 0.0, 0.05])
+@pytest.mark.parametrize("score", [None, 0.0, 0.25])
 def test_a_seam_score_that_needs_no_look(score: float | None) -> None:
     record = make_record(qa={"seam_score": score})
     assert concerns(record) == ()
