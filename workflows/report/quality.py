@@ -12,7 +12,7 @@ __all__ = ["HIGH_SEAM_SCORE", "QualityFigure", "concerns", "quality_figures"]
 HIGH_SEAM_SCORE = 0.25
 """Above it a person should look at the borders of tiles.
 
-Nuclei that a network draws differently by a pixel or so from tile to tile give 0.1 to 0.2; a network
+Nuclei that a network draws differently by a pixel from tile to tile give 0.1 to 0.2; a network
 on a slide of a wrong scale gives 0.6.
 """
 
