@@ -140,7 +140,10 @@ def exclusive_labels(sums: Sums) -> NDArray[np.uint8]:
     and what was not predicted.
     """
     mask = np.empty((1, *sums.box.shape), np.uint8)
-    _highest(sums.values, mask[0])
+    if sums.values.shape[2] == 2:
+        _higher(sums.values, mask[0])
+    else:
+        _highest(sums.values, mask[0])
     return mask
 
 
@@ -163,6 +166,15 @@ def mean_probabilities(sums: Sums, totals: Totals) -> NDArray[np.uint8]:
     means = np.empty((sums.values.shape[2], *sums.box.shape), np.uint8)
     _means(sums.values, totals, means)
     return means
+
+
+@jit
+def _higher(sums: NDArray[np.uint32], mask: NDArray[np.uint8]) -> None:
+    """`_highest` of two channels: one comparison, and more than twice as fast."""
+    for y in range(sums.shape[0]):
+        values, out = sums[y], mask[y]
+        for x in range(sums.shape[1]):
+            out[x] = values[x, 1] > values[x, 0]
 
 
 @jit

@@ -20,7 +20,7 @@ def class_runs(mask: NDArray[np.bool_], *, box: Box) -> PixelSets:
         mask: `(y, x)`.
         box: Where the mask lies.
     """
-    return PixelSets.from_labels(mask.astype(np.int32), count=1, x0=box.x0, y0=box.y0)
+    return PixelSets.from_labels(mask.view(np.uint8), count=1, x0=box.x0, y0=box.y0)
 
 
 def connected_objects(parts: Iterable[PixelSets], *, class_id: int) -> Objects:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -30,8 +31,9 @@ class TileWeights:
     reach_px: int
 
 
+@lru_cache(maxsize=4)
 def tile_weights(name: WindowName, *, tile_px: int, halo_px: int) -> TileWeights:
-    """The weights of a tile.
+    """The weights of a tile, read-only.
 
     Args:
         name: Which window:
@@ -48,10 +50,9 @@ def tile_weights(name: WindowName, *, tile_px: int, halo_px: int) -> TileWeights
     profile = WINDOWS[name](tile_px, halo_px)
     weights = np.outer(profile, profile)
     # A bell comes near 0 at the tile's edges, where a pixel may have no other tile.
-    values = np.where(weights > 0, np.maximum(1, np.rint(HIGHEST * weights)), 0)
-    return TileWeights(
-        values=values.astype(np.uint8), reach_px=halo_px - int(np.argmax(profile > 0))
-    )
+    values = np.where(weights > 0, np.maximum(1, np.rint(HIGHEST * weights)), 0).astype(np.uint8)
+    values.flags.writeable = False
+    return TileWeights(values=values, reach_px=halo_px - int(np.argmax(profile > 0)))
 
 
 def _constant(tile_px: int, halo_px: int) -> NDArray[np.float64]:

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 def pack(array: NDArray[Any]) -> NDArray[np.uint8]:
     """The array's values, compressed without loss; its shape and dtype are left to `unpack`."""
+    # Any buffer will do, but its types say bytes.
+    values: Any = np.ascontiguousarray(array)
     packed = imagecodecs.blosc_encode(
-        np.ascontiguousarray(array),
+        values,
         level=1,
         compressor="lz4",
         typesize=array.itemsize,
@@ -24,4 +26,6 @@ def pack(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 def unpack(packed: NDArray[Any], into: NDArray[Any]) -> None:
     """The opposite of `pack`, into a C-contiguous array of the packed one's shape and dtype."""
-    imagecodecs.blosc_decode(packed, numthreads=1, out=into.reshape(-1).view(np.uint8))
+    data: Any = packed
+    room: Any = into.reshape(-1).view(np.uint8)
+    imagecodecs.blosc_decode(data, numthreads=1, out=room)
