@@ -18,8 +18,8 @@ OBJECTS_PER_PART = 50_000
 """Objects that are measured and written at one time."""
 
 _BLOCK_PX = 1024
-# A part meets a few blocks, and so a few regions; neighbouring parts meet the same ones.
-_REGIONS_IN_MEMORY = 16
+# A part meets some dozens of regions where objects are sparse; neighbouring parts meet the same.
+_REGIONS_IN_MEMORY = 64
 
 SETTLED = "settled."
 """Where a region keeps its final objects."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slideloom.errors import SettingsError
+from slideloom.wsi.jit import jit
 
 Labels = NDArray[np.int32]
 Mask = NDArray[np.bool_]
@@ -123,17 +124,29 @@ def fill_holes(labels: Labels, *, max_px: int) -> Labels:
     return np.where(labels == 0, owner[background], labels).astype(np.int32)
 
 
-def in_order(labels: Labels) -> tuple[Labels, NDArray[np.intp]]:
+def in_order(labels: Labels) -> tuple[Labels, NDArray[np.int64]]:
     """Renumber as 1..n by first pixel; also the flat index of each object's first pixel."""
-    flat = labels.ravel()
-    at = np.flatnonzero(flat)
-    first = np.full(int(flat.max(initial=0)) + 1, -1, np.intp)
-    first[flat[at[::-1]]] = at[::-1]
-    found = np.flatnonzero(first >= 0)
-    found = found[np.argsort(first[found])]
-    new_id = np.zeros(len(first), np.int32)
-    new_id[found] = np.arange(1, len(found) + 1)
-    return new_id[labels], first[found]
+    flat = np.ascontiguousarray(labels, np.int32).ravel()
+    numbers, first = _number(flat, int(flat.max(initial=0)))
+    return numbers.reshape(labels.shape), first
+
+
+@jit
+def _number(labels: NDArray[np.int32], most: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """`in_order` of labels from 0 to `most`, pixel by pixel."""
+    number_of = np.zeros(most + 1, np.int32)
+    first = np.empty(min(most, len(labels)), np.int64)
+    numbers = np.zeros(len(labels), np.int32)
+    count = 0
+    for place in range(len(labels)):
+        label = labels[place]
+        if label != 0:
+            if number_of[label] == 0:
+                first[count] = place
+                count += 1
+                number_of[label] = count
+            numbers[place] = number_of[label]
+    return numbers, first[:count].copy()
 
 
 def score_objects(
