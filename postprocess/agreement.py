@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from slideloom.postprocess.box_pairs import find_near_pairs
 from slideloom.postprocess.pieces import Pieces
 from slideloom.tiling.grid import TileGrid
 from slideloom.wsi.jit import jit
@@ -22,9 +23,6 @@ SAME = 0.5
 ALIKE = 0.25
 """Share of a piece from which another that shows the object whole is a view of it. Views of small
 objects whose borders moved by a pixel or two agree no better, and touching neighbours do less."""
-
-_CELL_PX = 32
-"""Side of a cell of the grid in which boxes find each other; about an object's side is best."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,32 +73,16 @@ def is_shared(
 def find_agreement(pieces: Pieces, *, grid: TileGrid) -> Agreement:
     """All pairs of pieces of different tiles that share at least one pixel.
 
-    Only pieces that reach into another tile's window are looked at, each against those whose
-    boxes lie in the same cells of a fixed grid: the work grows with the pieces near borders.
+    Only pieces that reach into another tile's window are looked at, so the work grows with the
+    pieces near borders.
     """
-    boxes = pieces.pixels.boxes.astype(np.int64)
+    boxes = pieces.pixels.boxes
     index = np.flatnonzero(is_shared(boxes, pieces.tile, grid=grid))
-    first, second = meeting_boxes(boxes[index], pieces.tile[index])
-    first, second = index[first], index[second]
+    near = find_near_pairs(boxes[index].astype(np.float64), pieces.tile[index])
+    first, second = index[near.first], index[near.second]
     common = pieces.pixels.common_areas(first, second)
     hit = common > 0
     return Agreement(first=first[hit], second=second[hit], common=common[hit])
-
-
-def meeting_boxes(
-    boxes: NDArray[np.int64], tile: NDArray[np.integer]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs `first < second` of boxes of different tiles that share a pixel, sorted.
-
-    Args:
-        boxes: `(n, 4)`, rows `(x0, y0, x1, y1)`, none empty.
-        tile: `(n, 2)`, row and column of each box's tile.
-    """
-    cells, owners = _cells_of(boxes)
-    order = np.argsort(cells, kind="stable")
-    pairs = _pairs_in_cells(cells[order], owners[order], boxes, tile.astype(np.int64))
-    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    return pairs[:, 0], pairs[:, 1]
 
 
 def likeness(pieces: Pieces, agreement: Agreement, *, grid: TileGrid) -> NDArray[np.float64]:
@@ -142,53 +124,6 @@ def likeness(pieces: Pieces, agreement: Agreement, *, grid: TileGrid) -> NDArray
     agree = common[at] >= SAME * np.minimum(of_first, of_second)
     out[at] = np.where(agree, common[at] / np.maximum(of_first, of_second), 0)
     return out
-
-
-def _cells_of(boxes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The grid cells that each box meets: numbers of cells, and of their boxes."""
-    low, high = boxes[:, :2] // _CELL_PX, (boxes[:, 2:] - 1) // _CELL_PX
-    spans = high - low + 1
-    counts = spans.prod(axis=1)
-    owner = np.repeat(np.arange(len(boxes)), counts)
-    step = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-    col = low[owner, 0] + step % spans[owner, 0]
-    row = low[owner, 1] + step // spans[owner, 0]
-    return row * 2**32 + col, owner
-
-
-@jit
-def _pairs_in_cells(
-    cells: NDArray[np.int64],
-    owners: NDArray[np.int64],
-    boxes: NDArray[np.int64],
-    tile: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Pairs of boxes that meet, each found in the one cell that holds its overlap's corner."""
-    out = np.empty((64, 2), np.int64)
-    size = 0
-    start = 0
-    for stop in range(1, len(cells) + 1):
-        if stop < len(cells) and cells[stop] == cells[start]:
-            continue
-        for m in range(start, stop):
-            i = owners[m]
-            for n in range(m + 1, stop):
-                j = owners[n]
-                if tile[i, 0] == tile[j, 0] and tile[i, 1] == tile[j, 1]:
-                    continue
-                x, y = max(boxes[i, 0], boxes[j, 0]), max(boxes[i, 1], boxes[j, 1])
-                if x >= min(boxes[i, 2], boxes[j, 2]) or y >= min(boxes[i, 3], boxes[j, 3]):
-                    continue
-                if (y // _CELL_PX) * 2**32 + x // _CELL_PX != cells[start]:
-                    continue
-                if size == len(out):
-                    grown = np.empty((2 * size, 2), np.int64)
-                    grown[:size] = out
-                    out = grown
-                out[size, 0], out[size, 1] = min(i, j), max(i, j)
-                size += 1
-        start = stop
-    return out[:size].copy()
 
 
 @jit

@@ -20,6 +20,7 @@ from slideloom.testing import (
 )
 from slideloom.workflows import run as run_module
 from slideloom.workflows.config import RunConfig
+from slideloom.workflows.regions import run_jobs
 from slideloom.workflows.result import SlideResult
 from slideloom.workflows.run import run_slide
 from slideloom.wsi import Box, Size
@@ -91,12 +92,10 @@ def test_the_order_of_regions_changes_no_byte(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = run_module.run_jobs
+    def run_backwards(jobs: Iterable[Callable[[], None]], *, workers: int) -> None:
+        run_jobs(list(jobs)[::-1], workers=workers)
 
-    def run_jobs(jobs: Iterable[Callable[[], None]], *, workers: int) -> None:
-        plain(list(jobs)[::-1], workers=workers)
-
-    monkeypatch.setattr(run_module, "run_jobs", run_jobs)
+    monkeypatch.setattr(run_module, "run_jobs", run_backwards)
     result = run_slide(path, _model(cases), out=tmp_path, config=RUN)
     assert _bytes(result) == _bytes(once)
 

@@ -24,6 +24,7 @@ from slideloom.testing import (
 from slideloom.tiling.grid import GridIndex, TileGrid
 from slideloom.workflows import run as run_module
 from slideloom.workflows.config import RunConfig
+from slideloom.workflows.regions import run_jobs
 from slideloom.workflows.result import SlideResult
 from slideloom.workflows.run import run_slide
 from slideloom.wsi import Box, Size
@@ -62,14 +63,13 @@ def large_path(large: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def shuffled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Regions are started in a random order."""
-    plain = run_module.run_jobs
 
-    def run_jobs(jobs: Iterable[Callable[[], None]], *, workers: int) -> None:
+    def shuffle_jobs(jobs: Iterable[Callable[[], None]], *, workers: int) -> None:
         listed = list(jobs)
         order = np.random.default_rng(5).permutation(len(listed)).tolist()
-        plain([listed[i] for i in order], workers=workers)
+        run_jobs([listed[i] for i in order], workers=workers)
 
-    monkeypatch.setattr(run_module, "run_jobs", run_jobs)
+    monkeypatch.setattr(run_module, "run_jobs", shuffle_jobs)
 
 
 def _run(path: Path, scene: Scene, out: Path, setting: Setting) -> tuple[SlideResult, ModelSpec]:
@@ -86,7 +86,7 @@ def _run(path: Path, scene: Scene, out: Path, setting: Setting) -> tuple[SlideRe
 
 def _assert_true(result: SlideResult, scene: Scene) -> NDArray[np.int64]:
     """Pixels, classes, areas and numbers; returns the label image."""
-    found = result.mask.compute().astype(np.int64)
+    found: NDArray[np.int64] = result.mask.compute().astype(np.int64)
     assert_same_instances(found, scene.labels)
     compared = compare_instances(found, scene.labels)
     assert (compared.expected, compared.found) == (len(scene), len(scene))

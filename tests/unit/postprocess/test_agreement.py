@@ -16,7 +16,6 @@ from slideloom.postprocess.agreement import (
     find_agreement,
     is_shared,
     likeness,
-    meeting_boxes,
     windows_of,
 )
 from slideloom.postprocess.decoding import TileObjects
@@ -156,24 +155,6 @@ def test_the_middle_of_a_core_is_private(x0: int, x1: int, shared: bool) -> None
     tile = np.array([[1, 1]])
     for box in ([x0, 30, x1, 31], [30, x0, 31, x1]):
         assert is_shared(np.array([box]), tile, grid=grid).tolist() == [shared]
-
-
-@given(seeds)
-def test_meeting_boxes_against_all_pairs(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    count = int(rng.integers(0, 60))
-    corner = rng.integers(-40, 200, (count, 2))
-    boxes = np.hstack([corner, corner + rng.choice([1, 2, 31, 32, 33, 150], (count, 2))])
-    tile = rng.integers(0, 3, (count, 2))
-    first, second = meeting_boxes(boxes, tile)
-    frames = [Box(x0=b[0], y0=b[1], x1=b[2], y1=b[3]) for b in boxes.tolist()]
-    expected = [
-        (i, j)
-        for i in range(count)
-        for j in range(i + 1, count)
-        if tile[i].tolist() != tile[j].tolist() and not frames[i].intersect(frames[j]).is_empty
-    ]
-    assert list(zip(first.tolist(), second.tolist(), strict=True)) == expected
 
 
 def _of_two_tiles(draw: Draw, left: Box, right: Box) -> float:
