@@ -54,7 +54,7 @@ def settle_claims(claims: Claims, first: Longs, second: Longs) -> PixelSets:
         got = _share_out(claims, first[stay], second[stay])
         out |= got.areas < SAME * areas
         got = got.crop(np.where(out[:, None], 0, _boundless(len(out))))
-    return got
+    return largest_parts(got, got.areas < areas)
 
 
 def largest_parts(pixels: PixelSets, which: NDArray[np.bool_]) -> PixelSets:
@@ -81,8 +81,7 @@ def _share_out(claims: Claims, first: Longs, second: Longs) -> PixelSets:
         two[order],
         claims.rank,
     )
-    got = PixelSets(offsets=offsets, runs=runs)
-    return largest_parts(got, np.diff(starts) > 0)
+    return PixelSets(offsets=offsets, runs=runs)
 
 
 @jit

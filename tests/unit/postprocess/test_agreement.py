@@ -113,13 +113,14 @@ def _slow_likeness(pieces: Pieces, i: int, j: int, *, grid: TileGrid) -> float:
     if not any(cut):
         share = common / max(map(len, sets))
         return share if share >= ALIKE else 0
-    if not all(cut):
-        share = common / len(seen[cut.index(True)])
-        return share if share >= ALIKE else 0
     masks = np.zeros((2, *grid.extent.shape), np.bool_)
     for mask, points in zip(masks, seen, strict=True):
         mask[tuple(np.array(sorted(points)).T)] = True
     met = _met(masks[0], masks[1]), _met(masks[1], masks[0])
+    if not all(cut):
+        half = cut.index(True)
+        share = common / max(len(seen[half]), met[1 - half])
+        return share if share >= ALIKE else 0
     crosses = all(
         (masks[0] & masks[1])[grid[_index(pieces, k)].core.slices_in(grid.bounds)].any()
         for k in (i, j)
@@ -202,6 +203,28 @@ def test_a_whole_view_is_compared_with_what_its_tile_sees_of_a_cut_one(draw: Dra
     assert _of_two_tiles(draw, Box(x0=15, y0=5, x1=25, y1=10), cell) == 0.8
     assert _of_two_tiles(draw, Box(x0=5, y0=5, x1=25, y1=20), cell) == pytest.approx(40 / 150)
     assert _of_two_tiles(draw, Box(x0=5, y0=0, x1=25, y1=20), cell) == 0
+
+
+def test_a_whole_view_is_no_view_of_a_neighbour_of_which_its_tile_shows_little(draw: Draw) -> None:
+    # The right tile sees two columns of the left bar alone, and one of them lies in its cell.
+    cell = Box(x0=16, y0=5, x1=24, y1=15)
+    assert _of_two_tiles(draw, Box(x0=5, y0=5, x1=25, y1=15), cell) == pytest.approx(0.8)
+    grid = TileGrid(extent=Size(width=40, height=40), core_px=20, halo_px=5, mpp=1.0)
+    upright = Box(x0=10, y0=0, x1=17, y1=30)
+    pieces = Pieces.concat(
+        [
+            pieces_of_tile(draw(grid[index], box), grid[index], extent=grid.extent)
+            for index, box in (
+                (GridIndex(row=0, col=0), upright),
+                (GridIndex(row=0, col=1), Box(x0=16, y0=0, x1=35, y1=20)),
+            )
+        ]
+    )
+    assert pieces.cut.tolist() == [True, False]
+    found = find_agreement(pieces, grid=grid)
+    # A share of 0.4 of what the right tile shows of the bar, but little of the cell.
+    assert found.common.tolist() == [20]
+    assert likeness(pieces, found, grid=grid).tolist() == [0]
 
 
 def test_no_pieces_agree_on_nothing() -> None:

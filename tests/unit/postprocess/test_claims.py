@@ -47,12 +47,15 @@ def _slow(claimed: Masks, owned: Masks, rank: list[int]) -> Masks:
             claimants = [i for i in stay if claimed[i, y, x]]
             out[owners[0] if owners else min(claimants, key=lambda i: rank[i]), y, x] = True
         for i in stay:
-            if (claimed[i] & claimed[[j for j in stay if j != i]].any(axis=0)).any():
-                out[i] = _largest(out[i])
-        lost = {i for i in stay if out[i].sum() < SAME * claimed[i].sum()}
-        gone |= lost
+            if out[i].sum() < SAME * claimed[i].sum():
+                gone.add(i)
     out[sorted(gone)] = False
-    return out
+    return np.stack(
+        [
+            mask if (mask == whole).all() else _largest(mask)
+            for mask, whole in zip(out, claimed, strict=True)
+        ]
+    )
 
 
 @given(st.integers(0, 2**32 - 1))
