@@ -91,9 +91,9 @@ def likeness(pieces: Pieces, agreement: Agreement, *, grid: TileGrid) -> NDArray
     0 says that they are views of different objects. With a perfect tile model it is 1 for all.
 
     * Two whole pieces are both complete, so the larger is compared with the smaller.
-    * Where one of them is cut, the other's tile shows all of the object: what that tile shows of
-      the cut piece is compared with the parts of the whole one that it meets, as far as they can be
-      seen from the cut one's tile.
+    * Where one of them is cut, the whole one is all of the object, and so has to hold the cut one:
+      that is compared with the parts of the whole one that it meets, as far as they can be seen
+      from its tile.
     * Two cut pieces are compared in the strip that both tiles see, and there only the connected
       parts that both reach: an object may cross the strip several times, and each tile may see
       another two of its crossings joined. What they share has to lie in both tiles' cores, for
@@ -113,9 +113,8 @@ def likeness(pieces: Pieces, agreement: Agreement, *, grid: TileGrid) -> NDArray
     at = np.flatnonzero(cut[first] != cut[second])
     half = np.where(cut[first[at]], first[at], second[at])
     whole = first[at] + second[at] - half
-    of_half = pixels.areas_in(half, windows[whole])
     of_whole = pixels.areas_met(whole, half, boxes=windows[half])
-    share = common[at] / np.maximum(of_half, of_whole)
+    share = common[at] / np.maximum(areas[half], of_whole)
     out[at] = np.where(share >= ALIKE, share, 0)
 
     cores = cores_of(pieces.tile, grid=grid)
