@@ -148,6 +148,9 @@ def run(
     window: Annotated[
         str, typer.Option(help="How tiles of masks are blended: constant, hann, gaussian, centre.")
     ] = "hann",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Keep the probabilities of masks too.")
+    ] = False,
     stains: Annotated[
         bool, typer.Option("--stains", help="Measure stain densities of each object.")
     ] = False,
@@ -169,6 +172,7 @@ def run(
         device=device,
         workers=workers,
         window=window,
+        probabilities=probabilities,
         stains=stains,
         overwrite=overwrite,
         formats=tuple(name.strip() for name in formats.split(",") if name.strip()),

@@ -22,6 +22,7 @@ class RunConfig(BaseModel):
         batch_size: Tiles in one forward pass.
         window: How overlapping tiles of masks are blended: `constant`, `hann`, `gaussian` or
             `centre`, see `slideloom.postprocess.windows`.
+        probabilities: Whether to keep the probabilities of masks too, as 8-bit images.
         region_px: Aim for the side of a region in model pixels; memory grows with its square.
         stains: Whether to measure the optical density of haematoxylin, eosin and DAB over each
             object. The pixels of the objects are read once more for it.
@@ -37,6 +38,7 @@ class RunConfig(BaseModel):
     workers: int = Field(default_factory=lambda: max(2, min(8, os.cpu_count() or 1)), ge=1)
     batch_size: int = Field(default=4, ge=1)
     window: WindowName = "hann"
+    probabilities: bool = False
     region_px: int = Field(default=2048, ge=1)
     stains: bool = False
     overwrite: bool = False

@@ -12,7 +12,7 @@ import orjson
 import shapely
 from numpy.typing import NDArray
 
-from slideloom.errors import RegionError
+from slideloom.errors import RegionError, SettingsError
 from slideloom.models.spec import ModelSpec
 from slideloom.postprocess.table import Roi, Scale
 from slideloom.postprocess.windows import WindowName
@@ -39,6 +39,7 @@ class RunPlan:
         tissue: The tissue mask; None where the run ignores it.
         key: Changes whenever the result could change.
         window: How overlapping tiles of masks are blended.
+        probabilities: Whether the probabilities of masks are kept.
         stains: Whether stain densities are measured too.
     """
 
@@ -50,6 +51,7 @@ class RunPlan:
     tissue: TissueMask | None
     key: str
     window: WindowName = "hann"
+    probabilities: bool = False
     stains: bool = False
 
     @property
@@ -88,7 +90,14 @@ def plan_run(slide: Slide, spec: ModelSpec, *, config: RunConfig) -> RunPlan:
         MissingMppError: The slide states no mpp.
         RegionError: The slide is too coarse for the model.
         RoiError: The ROI file cannot be used.
+        SettingsError: Probabilities are to be kept of a task that has no masks.
     """
+    if config.probabilities and spec.task != "semantic":
+        msg = (
+            f"only semantic models give probabilities to keep, and model '{spec.name}' is for "
+            f"{spec.task}: leave out --probabilities"
+        )
+        raise SettingsError(msg)
     slide_mpp = slide.require_mpp()
     mpp = _reading_mpp(slide, slide_mpp, spec=spec)
     grid = TileGrid(
@@ -107,6 +116,7 @@ def plan_run(slide: Slide, spec: ModelSpec, *, config: RunConfig) -> RunPlan:
         tissue=tissue,
         key=_key(slide, spec, config=config, regions=regions, selected=selected, rois=rois),
         window=config.window,
+        probabilities=config.probabilities,
         stains=config.stains,
     )
 
@@ -166,6 +176,7 @@ def _key(
         "grid_mpp": regions.grid.mpp,
         "region_side": regions.side,
         "window": config.window,
+        "probabilities": config.probabilities,
         "tiles": hashlib.sha256(np.packbits(selected).tobytes()).hexdigest(),
         "rois": [[roi.name, shapely.to_wkb(roi.geometry, hex=True)] for roi in rois],
     }

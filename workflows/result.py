@@ -23,6 +23,7 @@ TABLE_FORMAT = "parquet"
 OBJECTS_FILE = "objects.parquet"
 COUNTS_FILE = "counts.csv"
 LABELS_FOLDER = "labels.ome.zarr"
+PROBABILITIES_FOLDER = "probabilities.ome.zarr"
 OVERLAY_FILE = "overlay.png"
 REPORT_FILE = "report.html"
 

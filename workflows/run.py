@@ -21,6 +21,8 @@ from slideloom.workflows.deliver import deliver
 from slideloom.workflows.export import EXPORTERS, check_formats
 from slideloom.workflows.export.atomic import atomic_file, make_folder, writing_to
 from slideloom.workflows.flows import flow_for
+from slideloom.workflows.flows.flow import PROBABILITIES
+from slideloom.workflows.flows.semantic import probability_channels
 from slideloom.workflows.found import Found
 from slideloom.workflows.plan import RunPlan, plan_run
 from slideloom.workflows.progress import QuietProgress, RunProgress
@@ -29,6 +31,7 @@ from slideloom.workflows.report import write_report
 from slideloom.workflows.result import (
     COUNTS_FILE,
     LABELS_FOLDER,
+    PROBABILITIES_FOLDER,
     RECORD_FILE,
     REPORT_FILE,
     TABLE_FORMAT,
@@ -42,6 +45,7 @@ from slideloom.workflows.result import (
 from slideloom.workflows.store import RegionStore
 from slideloom.wsi import Slide, open_slide
 from slideloom.wsi.writing.labels import create_labels, finish_labels
+from slideloom.wsi.writing.probabilities import create_probabilities, finish_probabilities
 
 _CHUNK_PX = 1024
 _WORK_FOLDER = ".work"
@@ -111,6 +115,8 @@ class _Run:
         files = [EXPORTERS[name].file_name for name in (TABLE_FORMAT, *self.config.formats)]
         if self.flow.label_images(self.model.spec):
             files.append(LABELS_FOLDER)
+        if self.plan.probabilities:
+            files.append(PROBABILITIES_FOLDER)
         whole = all((self.out / name).exists() for name in (*files, COUNTS_FILE, REPORT_FILE))
         return load_result(self.out) if whole else None
 
@@ -195,12 +201,24 @@ class _Run:
                 chunk_px=label_chunk_px(self.plan),
             )
             labels = {image.name: array for image, array in zip(images, arrays, strict=True)}
+        probabilities = self.out / PROBABILITIES_FOLDER
+        shutil.rmtree(probabilities, ignore_errors=True)
+        if self.plan.probabilities:
+            labels[PROBABILITIES] = create_probabilities(
+                probabilities,
+                probability_channels(self.model.spec),
+                size=self.plan.grid.extent,
+                mpp=self.plan.grid.mpp,
+                chunk_px=label_chunk_px(self.plan),
+            )
         workers = self.config.workers
         found = self.flow.weave(
             self.plan, store, labels=labels, run_jobs=partial(run_jobs, workers=workers)
         )
         if images:
             finish_labels(folder, threads=workers)
+        if self.plan.probabilities:
+            finish_probabilities(probabilities, threads=workers)
         self.progress.advance(len(self.plan.regions))
         return found
 

@@ -22,6 +22,7 @@ from slideloom.wsi.writing.labels import LabelImage
 
 Predictions = Iterable[tuple[Tile, NDArray[Any]]]
 Labels = Mapping[str, zarr.Array[Any]]
+PROBABILITIES = "probabilities"
 RunJobs = Callable[[Iterable[Callable[[], None]]], None]
 """Runs jobs side by side and returns when all are done."""
 
@@ -62,7 +63,8 @@ class TaskFlow(Protocol[P]):
     ) -> Found[P]:
         """Join the regions into objects, and fill the label images.
 
-        `labels` holds a `(y, x)` array for each of `label_images`, by name and in that order.
+        `labels` holds a `(y, x)` array for each of `label_images`, by name and in that order; and
+        where the plan keeps probabilities, last, their `(c, y, x)` array as `PROBABILITIES`.
         """
         ...
 

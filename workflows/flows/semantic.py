@@ -20,7 +20,13 @@ from slideloom.postprocess.seam import SeamTally, seam_codes, seam_pixels
 from slideloom.postprocess.windows import TileWeights, tile_weights
 from slideloom.tiling.grid import GridIndex, Region, Tile
 from slideloom.workflows.export import ObjectType
-from slideloom.workflows.flows.flow import Labels, Predictions, RunJobs, TablePart
+from slideloom.workflows.flows.flow import (
+    PROBABILITIES,
+    Labels,
+    Predictions,
+    RunJobs,
+    TablePart,
+)
 from slideloom.workflows.flows.packing import pack, unpack
 from slideloom.workflows.flows.seams import new_tally, seam_arrays, total_seam
 from slideloom.workflows.flows.tabulate import tabulate_part
@@ -29,8 +35,10 @@ from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.store import Arrays, RegionStore, under
 from slideloom.wsi import Box, Slide
 from slideloom.wsi.writing.labels import LabelClass, LabelImage
+from slideloom.wsi.writing.probabilities import ProbabilityChannel
 
-_MASK = "mask."
+_OWN = "own."
+_LAYER = "layer."
 _BORDER = "border."
 
 
@@ -57,7 +65,7 @@ class SemanticFlow:
         return (LabelImage(name="classes", dtype="uint8", classes=classes),)
 
     def digest(self, region: Region, predictions: Predictions, *, plan: RunPlan) -> Arrays:
-        """The region's masks, which are final but for a border, and the sums that meet there.
+        """The region's layers, which are final but for a border, and the sums that meet there.
 
         A region without tiles keeps nothing: all that it shows comes from its neighbours.
         """
@@ -75,14 +83,19 @@ class SemanticFlow:
         """Finish the borders of all regions, then connect each class's area."""
         blending = _Blending.of(plan)
         areas = _Areas(plan=plan, store=store.beside("areas"))
+        probabilities = labels.get(PROBABILITIES)
+        masks = [array for name, array in labels.items() if name != PROBABILITIES]
 
         def finish(region: Region) -> None:
-            masks = blending.finish(region, store)
+            layers = blending.finish(region, store)
             core = region.core
-            for array, mask in zip(labels.values(), masks, strict=True):
+            for array, mask in zip(masks, layers, strict=False):
                 if mask.any():
                     array[core.y0 : core.y1, core.x0 : core.x1] = mask
-            areas.connect(region, masks)
+            if probabilities is not None:
+                rest = layers[len(masks) :]
+                probabilities[:, core.y0 : core.y1, core.x0 : core.x1] = rest
+            areas.connect(region, layers)
 
         run_jobs(partial(finish, region) for region in plan.regions)
         places = [region.index for region in plan.regions]
@@ -125,10 +138,10 @@ class _Blending:
         )
         arrays: Arrays = {}
         y, x = region.core.slices_in(seen)
-        for number, mask in enumerate(self._masks(sums, region.tiles)):
-            arrays[f"{_MASK}{number}"] = pack(mask[y, x])
+        for number, layer in enumerate(self._layers(sums, region.tiles)):
+            arrays[f"{_OWN}{_LAYER}{number}"] = pack(layer[y, x])
         for number, band in enumerate(self._borders(region)):
-            arrays[f"{_BORDER}{number}"] = pack(sums.cut(band).values)
+            arrays[f"{_OWN}{_BORDER}{number}"] = pack(sums.cut(band).values)
         for other in self.plan.regions.reaching(region):
             part = seen.intersect(other.core)
             if not part.is_empty:
@@ -136,13 +149,14 @@ class _Blending:
         return arrays
 
     def finish(self, region: Region, store: RegionStore) -> NDArray[np.uint8]:
-        """Masks `(images, y, x)` of the region's core, with the neighbours' votes counted."""
-        kept = store.load(region.index)
+        """Layers of the region's core, with the neighbours' votes counted; see `_layers`."""
+        kept = store.load(region.index, under=_OWN)
         images = len(self.plan.spec.classes) if self.plan.spec.overlapping else 1
-        masks = np.zeros((images, *region.core.shape), np.uint8)
-        for number, mask in enumerate(masks):
-            if f"{_MASK}{number}" in kept:
-                unpack(kept[f"{_MASK}{number}"], mask)
+        count = images + (self.channels if self.plan.probabilities else 0)
+        layers = np.zeros((count, *region.core.shape), np.uint8)
+        for number, layer in enumerate(layers):
+            if f"{_LAYER}{number}" in kept:
+                unpack(kept[f"{_LAYER}{number}"], layer)
         votes = list(self._votes_for(region, store))
         tiles = self._tiles_near(region)
         for number, band in enumerate(self._borders(region)):
@@ -152,17 +166,24 @@ class _Blending:
             for vote in votes:
                 sums.add(vote)
             y, x = band.slices_in(region.core)
-            masks[:, y, x] = self._masks(sums, tiles)
+            layers[:, y, x] = self._layers(sums, tiles)
         if self.area is not None:
-            masks *= rasterize(self.area, region.core)
-        return masks
+            layers *= rasterize(self.area, region.core)
+        return layers
 
-    def _masks(self, sums: blend.Sums, tiles: tuple[Tile, ...]) -> NDArray[np.uint8]:
-        spec = self.plan.spec
-        if not spec.overlapping:
+    def _layers(self, sums: blend.Sums, tiles: tuple[Tile, ...]) -> NDArray[np.uint8]:
+        """`(n, y, x)`: the masks, then the probabilities where the plan keeps them."""
+        spec, probabilities = self.plan.spec, self.plan.probabilities
+        if not (spec.overlapping or probabilities):
             return blend.exclusive_labels(sums)
         totals = blend.sum_weights(sums.box, self._predicted(tiles), weights=self.weights)
-        return blend.overlapping_labels(sums, totals, threshold=spec.threshold)
+        if spec.overlapping:
+            masks = blend.overlapping_labels(sums, totals, threshold=spec.threshold)
+        else:
+            masks = blend.exclusive_labels(sums)
+        if not probabilities:
+            return masks
+        return np.concatenate([masks, blend.mean_probabilities(sums, totals)])
 
     def _reach(self, region: Region) -> Box:
         """The pixels that the region's tiles count for."""
@@ -189,6 +210,13 @@ class _Blending:
     def _predicted(self, tiles: tuple[Tile, ...]) -> Iterator[Tile]:
         selected = self.plan.selected
         return (tile for tile in tiles if selected[tile.index.row, tile.index.col])
+
+
+def probability_channels(spec: ModelSpec) -> tuple[ProbabilityChannel, ...]:
+    """What a semantic model gives probabilities of: the background first where classes exclude."""
+    classes = tuple(ProbabilityChannel(name=item.name, color=item.color) for item in spec.classes)
+    background = ProbabilityChannel(name="background", color=(128, 128, 128))
+    return classes if spec.overlapping else (background, *classes)
 
 
 def _votes(index: GridIndex) -> str:

@@ -70,7 +70,8 @@ def write_ome_zarr(
         for band in pyramid_bands(slide, pool=pool):
             write_band(levels[band.level], band, pool=pool)
             advance(-(-band.pixels.shape[1] // BAND_PX))
-    multiscale = {"name": slide.name, **_multiscale(slide.mpp, levels=len(sizes)), "type": "mean"}
+    described = multiscale_metadata(slide.mpp, levels=len(sizes))
+    multiscale = {"name": slide.name, **described, "type": "mean"}
     omero = {"channels": _channels(slide, coarsest=np.asarray(levels[-1][...]))}
     if version == "0.5":
         ome: Any = {"version": version, "multiscales": [multiscale], "omero": omero}
@@ -123,7 +124,7 @@ def _write_chunk(level: zarr.Array[Any], x0: int, *, band: Band) -> None:
     level[:, y0 : y0 + height, x0 : x0 + width] = np.moveaxis(pixels, 2, 0)
 
 
-def _multiscale(mpp: Mpp | None, *, levels: int) -> dict[str, Any]:
+def multiscale_metadata(mpp: Mpp | None, *, levels: int) -> dict[str, Any]:
     """Axes and scales; without mpp, lengths count pixels of level 0 and have no unit."""
     space = {"type": "space"} if mpp is None else {"type": "space", "unit": "micrometer"}
     per_px = mpp or Mpp(x=1, y=1)
