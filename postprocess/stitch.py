@@ -8,8 +8,8 @@ Whatever the order in which tiles were predicted:
 2. A group with whole pieces is stood for by one of them: where several tiles see the object whole,
    by that of the tile whose core holds its centroid (`ownership`).
 3. A group of cut pieces is joined. Each tile decides on the pixels of its own core; where the tile
-   of a core says nothing of the object, the neighbours' views go on. If that is most of the object,
-   it is dropped: the tiles that own its place do not see it.
+   of a core says nothing of the object, the neighbours' views go on. If that is nearly all of the
+   object, it is dropped: the tiles that own its place do not see it.
 4. A pixel that two objects still claim goes to the one of the tile that owns it (`claims`). An
    object that loses most of its pixels gives way.
 
@@ -37,6 +37,10 @@ from slideloom.postprocess.pixels import PixelSets
 from slideloom.tiling.grid import TileGrid
 
 Longs = NDArray[np.int64]
+
+SEEN = 0.25
+"""Share of a cut object that has to lie in cores of tiles that see it. The core that holds its
+middle holds about half of it, a quarter at a corner of cores."""
 
 
 def stitch_pieces(pieces: Pieces, *, grid: TileGrid, predicted: NDArray[np.bool_]) -> Objects:
@@ -87,7 +91,7 @@ def _seen_beyond(
     lost = parts.take(denied).union(pieces, groups, count=count).areas
     own = owned_parts(pieces, np.flatnonzero((groups >= 0) & pieces.cut), grid=grid)
     kept = (own + parts.take(~denied)).union(pieces, groups, count=count).areas
-    dropped = lost > kept
+    dropped = kept < SEEN * (lost + kept)
     dropped[groups[(groups >= 0) & ~pieces.cut]] = False
     groups[(groups >= 0) & dropped[groups]] = -1
     return parts.take(groups[parts.index] >= 0)

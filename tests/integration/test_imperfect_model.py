@@ -115,6 +115,22 @@ def test_each_object_is_found_once(
         assert result.record.qa.conflicts > 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("tile_px", "halo_px"), [(256, 16), (512, 64)])
+def test_each_object_of_a_large_slide_is_found_once(
+    tmp_path: Path, *, tile_px: int, halo_px: int
+) -> None:
+    size = Size(width=4200, height=4000)
+    tissue = make_scene(size=size, mpp=0.5, seed=8, large_objects=30, nuclei_per_mm2=7000)
+    assert len(tissue) > 20_000
+    model = ImperfectTileModel(
+        tissue, spec=_spec(tissue, tile_px=tile_px, halo_px=halo_px), noise=MIXED
+    )
+    path = _blank(tmp_path / "large.tif", tissue)
+    _, found = _run(path, model, tmp_path / "out", region_px=2048)
+    _assert_each_once(found, tissue, model)
+
+
 def test_without_noise_it_is_the_perfect_model(
     tissue_path: Path, tissue: Scene, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from slideloom.postprocess.decoding import TileObjects
-from slideloom.postprocess.pieces import Pieces, pieces_of_tile
+from slideloom.postprocess.pieces import WITNESS_PX, Pieces, pieces_of_tile
 from slideloom.tiling.grid import GridIndex, Tile, TileGrid
 from slideloom.wsi.geometry import Box, Size
 
@@ -38,7 +38,8 @@ def _holds(box: Box, y: int, x: int) -> bool:
 def _slow(found: TileObjects, tile: Tile, bounds: Box) -> list[tuple[Points, bool, int, float]]:
     """Rows (pixels, cut, class, score) of the kept pieces, by first pixel."""
     rows: list[tuple[Points, bool, int, float]] = []
-    window, margin = tile.window, tile.core.grow((tile.core.x0 - tile.window.x0) // 2)
+    halo_px = tile.core.x0 - tile.window.x0
+    window, margin = tile.window, tile.core.grow(min(WITNESS_PX, halo_px // 2))
     for number, (class_id, score) in enumerate(
         zip(found.class_id.tolist(), found.score.tolist(), strict=True), start=1
     ):
@@ -60,7 +61,7 @@ def test_pieces_are_the_objects_that_the_tile_has_to_tell(look: Look, seed: int)
     grid = TileGrid(
         extent=Size(width=width, height=height),
         core_px=int(rng.integers(3, 20)),
-        halo_px=int(rng.integers(0, 9)),
+        halo_px=int(rng.integers(0, 24)),
         mpp=1.0,
     )
     truth = (rng.random((height, width)) < 0.4) * rng.integers(1, 3, (height, width))

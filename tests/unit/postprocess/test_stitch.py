@@ -181,8 +181,8 @@ def test_the_order_of_pieces_changes_nothing(look: Look, seed: int) -> None:
     assert first.conflicts == second.conflicts
 
 
-# Of smaller discs, two views with borders 2 pixels apart share less than half of their pixels.
-@given(seeds, st.sampled_from([(7, 11), (8, 30)]))
+# Smaller discs lose a pixel all around to nothing.
+@given(seeds, st.sampled_from([(3, 5), (4, 8), (7, 11), (8, 30)]))
 def test_borders_that_differ_between_tiles_give_no_duplicates(
     look: Look, seed: int, radius: tuple[int, int]
 ) -> None:
@@ -344,10 +344,10 @@ def test_an_object_that_loses_most_of_its_pixels_gives_way(draw: Draw) -> None:
 def test_a_cut_object_goes_on_where_no_other_tile_was_predicted(draw: Draw) -> None:
     grid = _two_tiles()
     tile = grid[GridIndex(row=0, col=0)]
-    pieces = pieces_of_tile(draw(tile, _rows(10, 20, x0=36)), tile, extent=grid.extent)
+    pieces = pieces_of_tile(draw(tile, _rows(10, 20, x0=37)), tile, extent=grid.extent)
     alone = stitch_pieces(pieces, grid=grid, predicted=np.array([[True, False]]))
-    assert alone.pixels.areas.tolist() == [140]
-    # The tile that was predicted owns most of it and does not see it.
+    assert alone.pixels.areas.tolist() == [130]
+    # The other tile owns nearly all of it and does not see it.
     assert len(stitch_pieces(pieces, grid=grid, predicted=np.array([[True, True]]))) == 0
 
 
