@@ -10,8 +10,13 @@ from slideloom.models.spec import ModelClass, ModelSpec, Normalisation
 from slideloom.models.tile_model import TileBatch
 
 _CELL_PX = 64
-_MIDDLE, _SLOPE = 170.0, 12.0
-"""Green value at which either class is as likely, and how soon that changes."""
+_MIDDLE, _SLOPE = 135.0, 12.0
+"""Green value at which either class is as likely, and how soon that changes.
+
+So a third of the slide is dense, in areas of up to some 2 mm. From 140 on nearly all dense areas
+of the repeated picture hang together in one object as large as the slide, and its outline would be
+what is measured.
+"""
 
 
 class DarknessModel:
