@@ -98,8 +98,8 @@ class PixelSets:
     def take(self, index: NDArray[np.integer]) -> PixelSets:
         """The sets at `index`, in that order."""
         # Compiled code does not check an index, nor does it count from the end.
-        index = np.asarray(np.arange(len(self))[index], np.int64)
-        offsets, runs = run_loops.take(self.offsets, self.runs, index)
+        places = np.arange(len(self))[index]
+        offsets, runs = run_loops.take(self.offsets, self.runs, places)
         return PixelSets(offsets=offsets, runs=runs)
 
     def crop(self, boxes: NDArray[np.integer]) -> PixelSets:

@@ -134,11 +134,7 @@ class SlideResult:
     @cached_property
     def counts(self) -> pd.DataFrame:
         """One row for each class, or for each ROI and class."""
-        text = {"slide": str, "roi": str, "class": str}
-        # A class or a ROI may be called "NA": only an empty number is a missing one.
-        missing = {name: [""] for name in ("area_percent", "density_per_mm2")}
-        path = self.folder / COUNTS_FILE
-        return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
+        return read_counts(self.folder)
 
     @property
     def mask(self) -> da.Array:
@@ -168,6 +164,15 @@ def read_record(folder: Path) -> RunRecord:
     except (OSError, ValidationError) as error:
         msg = f"'{folder}' holds no finished result: run the slide first"
         raise OutputError(msg) from error
+
+
+def read_counts(folder: Path) -> pd.DataFrame:
+    """The counts table of a slide's folder, or of a whole run's."""
+    text = {"slide": str, "roi": str, "class": str}
+    # A class or a ROI may be called "NA": only an empty number is a missing one.
+    missing = {name: [""] for name in ("area_percent", "density_per_mm2")}
+    path = folder / COUNTS_FILE
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
 
 
 def load_result(folder: str | Path) -> SlideResult:
