@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -15,7 +16,9 @@ from slideloom.tiling.grid import GridIndex
 from slideloom.workflows.store import RegionStore
 
 OBJECTS_PER_PART = 50_000
-"""Objects that are measured and written at one time."""
+"""Objects that are measured and written at one time, at most."""
+RUNS_PER_PART = 2_000_000
+"""Runs of pixels in them, at most, but for a single object that has more."""
 
 _BLOCK_PX = 1024
 # A part meets some dozens of regions where objects are sparse; neighbouring parts meet the same.
@@ -50,7 +53,7 @@ class Found(Protocol[P_co]):
     def __len__(self) -> int: ...
 
     def parts(self) -> Iterator[P_co]:
-        """The objects, at most `OBJECTS_PER_PART` at a time; one empty part where there are none.
+        """The objects, a bounded number at a time; one empty part where there are none.
 
         Neighbouring objects lie in the same part or in neighbouring ones.
         """
@@ -81,6 +84,17 @@ def _morton(row: NDArray[np.int32], col: NDArray[np.int32]) -> NDArray[np.int64]
     return code
 
 
+def part_cuts(runs: NDArray[np.integer]) -> list[int]:
+    """Where parts begin, and where the last one ends, given the runs of each object in order."""
+    total = np.concatenate([[0], np.cumsum(runs)])
+    cuts = [0]
+    while cuts[-1] < len(runs) or len(cuts) == 1:
+        start = cuts[-1]
+        stop = int(np.searchsorted(total, total[start] + RUNS_PER_PART, side="right")) - 1
+        cuts.append(min(len(runs), max(stop, start + 1), start + OBJECTS_PER_PART))
+    return cuts
+
+
 class FoundObjects:
     """Objects of which the regions keep those that they could finish alone.
 
@@ -109,6 +123,9 @@ class FoundObjects:
         self._order = canonical_order(np.concatenate(keys))
         self._place = np.empty(len(self._order), np.int32)
         self._place[self._order] = np.arange(len(self._order))
+        offsets = [store.load_array(index, f"{SETTLED}offsets") for index in self._regions]
+        sizes = np.concatenate([np.diff(each) for each in (*offsets, rest.pixels.offsets)])
+        self._cuts = part_cuts(sizes[self._order])
         self._load = lru_cache(maxsize=_REGIONS_IN_MEMORY)(self.settled)
         flags = [store.load_array(index, f"{SETTLED}recombined") for index in self._regions]
         self.recombined = int(sum(flag.sum() for flag in flags) + rest.recombined.sum())
@@ -138,8 +155,8 @@ class FoundObjects:
 
     def parts(self) -> Iterator[Objects]:
         """See `Found`."""
-        for start in range(0, max(1, len(self)), OBJECTS_PER_PART):
-            yield self._gather(self._order[start : start + OBJECTS_PER_PART])
+        for start, stop in pairwise(self._cuts):
+            yield self._gather(self._order[start:stop])
 
     def _gather(self, chosen: NDArray[np.int64]) -> Objects:
         source = np.searchsorted(self._starts, chosen, side="right") - 1

@@ -1,9 +1,12 @@
 """Objects come in one order, whole, whatever regions they were found in."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from slideloom.postprocess.objects import Objects
@@ -13,10 +16,12 @@ from slideloom.tiling.grid import GridIndex
 from slideloom.workflows import found as found_module
 from slideloom.workflows.found import (
     KEYS,
+    RUNS_PER_PART,
     SETTLED,
     FoundObjects,
     canonical_order,
     order_keys,
+    part_cuts,
 )
 from slideloom.workflows.store import RegionStore, under
 
@@ -103,3 +108,23 @@ def test_neighbours_are_near_in_the_order() -> None:
 def test_order_within_a_block_is_by_first_pixel_then_class() -> None:
     keys = np.array([[5, 5, 1], [5, 5, 0], [5, 2, 2], [1, 900, 0], [0, 1024, 0]], np.int32)
     assert canonical_order(keys).tolist() == [3, 2, 1, 0, 4]
+
+
+def test_parts_are_bounded_by_runs_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(found_module, "OBJECTS_PER_PART", 4)
+    monkeypatch.setattr(found_module, "RUNS_PER_PART", 10)
+    assert part_cuts(np.array([1, 1, 1, 1, 1])) == [0, 4, 5]
+    assert part_cuts(np.array([5, 5, 1, 30, 30, 2])) == [0, 2, 3, 4, 5, 6]
+    assert part_cuts(np.array([], np.int64)) == [0, 0]
+
+
+@given(st.lists(st.integers(1, 3 * RUNS_PER_PART // 2), max_size=30))
+def test_parts_follow_each_other(runs: list[int]) -> None:
+    cuts = part_cuts(np.array(runs, np.int64))
+    assert cuts[0] == 0
+    assert cuts[-1] == len(runs)
+    for start, stop in pairwise(cuts):
+        assert stop > start or not runs
+        assert sum(runs[start:stop]) <= RUNS_PER_PART or stop - start == 1
+        # Nor is a part smaller than it has to be.
+        assert stop == len(runs) or sum(runs[start : stop + 1]) > RUNS_PER_PART
