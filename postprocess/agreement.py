@@ -93,7 +93,8 @@ def likeness(pieces: Pieces, agreement: Agreement, *, grid: TileGrid) -> NDArray
     * Two whole pieces are both complete, so the larger is compared with the smaller.
     * Where one of them is cut, the whole one is all of the object, and so has to hold the cut one:
       that is compared with the parts of the whole one that it meets, as far as they can be seen
-      from its tile.
+      from its tile. It is enough that most of the cut one is held: its tile may see apart from it
+      what the whole one joins.
     * Two cut pieces are compared in the strip that both tiles see, and there only the connected
       parts that both reach: an object may cross the strip several times, and each tile may see
       another two of its crossings joined. What they share has to lie in both tiles' cores, for
@@ -115,7 +116,7 @@ def likeness(pieces: Pieces, agreement: Agreement, *, grid: TileGrid) -> NDArray
     whole = first[at] + second[at] - half
     of_whole = pixels.areas_met(whole, half, boxes=windows[half])
     share = common[at] / np.maximum(areas[half], of_whole)
-    out[at] = np.where(share >= ALIKE, share, 0)
+    out[at] = np.where((share >= ALIKE) | (common[at] >= SAME * areas[half]), share, 0)
 
     cores = cores_of(pieces.tile, grid=grid)
     at = np.flatnonzero(cut[first] & cut[second])

@@ -38,9 +38,9 @@ from slideloom.tiling.grid import TileGrid
 
 Longs = NDArray[np.int64]
 
-SEEN = 0.25
-"""Share of a cut object that has to lie in cores of tiles that see it. The core that holds its
-middle holds about half of it, a quarter at a corner of cores."""
+SEEN = 0.4
+"""Share of a cut object that has to lie in cores of tiles that see it: the core that holds its
+middle holds about half of it, less what its borders move."""
 
 
 def stitch_pieces(pieces: Pieces, *, grid: TileGrid, predicted: NDArray[np.bool_]) -> Objects:

@@ -22,7 +22,7 @@ Labels = NDArray[np.int32]
 _WAVE_PX = 12
 """A border keeps moving the same way over about this length."""
 _MENDS = 3
-_IN_ONE_PIECE = 0.9
+_CRUMBS_PX = 4
 _SURE, _FAINT = 0.9, 0.6
 
 
@@ -259,6 +259,7 @@ def _main_pieces(
     keep[piece[largest]] = True
     most = np.zeros(width)
     most[of[largest]] = area[piece[largest]]
-    broken = most <= _IN_ONE_PIECE * np.bincount(of, area[piece], minlength=width)
+    broken = np.bincount(of, area[piece], minlength=width) > most + _CRUMBS_PX
+    broken |= most == 0
     broken[0] = False
     return keep[pieces], broken

@@ -13,14 +13,13 @@ from slideloom.testing import (
     PerfectTileModel,
     Scene,
     assert_same_instances,
-    make_slide,
     perfect_spec,
     validate_geojson,
 )
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.result import SlideResult
 from slideloom.workflows.run import run_slide
-from slideloom.wsi import Box, Size
+from slideloom.wsi import Box
 
 WHOLE = RunConfig(tissue=False)
 
@@ -125,18 +124,3 @@ def test_blended_masks_do_not_depend_on_regions_batches_or_workers(
         result = run_slide(slide_path, model, out=tmp_path / str(number), config=config)
         masks.append(result.mask.compute())
     np.testing.assert_array_equal(*masks)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("region_px", [512, 2048])
-@pytest.mark.parametrize(("tile_px", "halo_px"), [(256, 32), (512, 64), (1024, 64)])
-def test_instances_of_a_large_slide_equal_the_truth(
-    tmp_path: Path, tile_px: int, *, halo_px: int, region_px: int
-) -> None:
-    path = tmp_path / "large.tif"
-    scene = make_slide(path, size=Size(width=6000, height=5000), mpp=0.5, seed=5, large_objects=12)
-    spec = perfect_spec(scene, task="instance", tile_px=tile_px, halo_px=halo_px)
-    config = RunConfig(tissue=False, region_px=region_px)
-    model = PerfectTileModel(scene, spec=spec)
-    result = run_slide(path, model, out=tmp_path / "out", config=config)
-    assert_same_instances(_labels(result), scene.labels)

@@ -120,7 +120,8 @@ def _slow_likeness(pieces: Pieces, i: int, j: int, *, grid: TileGrid) -> float:
     if not all(cut):
         half = cut.index(True)
         share = common / max(len(sets[half]), met[1 - half])
-        return share if share >= ALIKE else 0
+        held = common >= SAME * len(sets[half])
+        return share if share >= ALIKE or held else 0
     crosses = all(
         (masks[0] & masks[1])[grid[_index(pieces, k)].core.slices_in(grid.bounds)].any()
         for k in (i, j)
@@ -205,7 +206,9 @@ def test_a_whole_view_has_to_hold_a_cut_one(draw: Draw) -> None:
     assert _of_two_tiles(draw, Box(x0=0, y0=0, x1=25, y1=15), cell) == 0
     # Of the cell the left tile sees what the cut piece does not hold.
     large = Box(x0=16, y0=0, x1=35, y1=20)
-    assert _of_two_tiles(draw, Box(x0=15, y0=5, x1=25, y1=7), large) == 0
+    held, loose = Box(x0=15, y0=5, x1=25, y1=7), Box(x0=0, y0=5, x1=25, y1=7)
+    assert _of_two_tiles(draw, held, large) == pytest.approx(18 / 180)
+    assert _of_two_tiles(draw, loose, large) == 0
 
 
 def test_no_pieces_agree_on_nothing() -> None:
