@@ -14,7 +14,6 @@ from skimage.measure import label
 from slideloom.postprocess.decoding import TileObjects
 from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.pieces import Pieces, pieces_of_tile
-from slideloom.postprocess.pixels import PixelSets
 from slideloom.postprocess.stitch import stitch_pieces
 from slideloom.tiling.grid import GridIndex, Tile, TileGrid
 from slideloom.wsi.geometry import Box, Size
@@ -390,19 +389,3 @@ def test_no_pieces_give_no_objects() -> None:
     objects = stitch_pieces(Pieces.concat([]), grid=grid, predicted=predicted)
     assert len(objects) == 0
     assert objects.conflicts == 0
-
-
-def test_objects_are_sorted_by_first_pixel_then_class() -> None:
-    runs = np.array([[3, 0, 2], [1, 5, 6], [1, 5, 6]], np.int32)
-    objects = Objects(
-        pixels=PixelSets(offsets=np.arange(4), runs=runs),
-        class_id=np.array([0, 2, 1], np.int16),
-        score=np.array([0.1, 0.2, 0.3], np.float32),
-        recombined=np.array([True, False, False]),
-        conflicts=4,
-    ).sorted()
-    assert objects.class_id.tolist() == [1, 2, 0]
-    assert objects.pixels.runs.tolist() == [[1, 5, 6], [1, 5, 6], [3, 0, 2]]
-    assert objects.score.tolist() == pytest.approx([0.3, 0.2, 0.1])
-    assert objects.recombined.tolist() == [False, False, True]
-    assert objects.conflicts == 4
