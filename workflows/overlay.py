@@ -107,13 +107,22 @@ def write_png(path: Path, picture: Picture) -> None:
 
 
 def _outlines(geometry: NDArray[Any], scale: float) -> list[NDArray[np.int32]]:
-    """Every ring, as `(n, 2)` points in cv2's fixed-point picture coordinates."""
+    """Every ring, as `(n, 2)` points in cv2's fixed-point picture coordinates.
+
+    Of points that follow each other in one pixel of the picture only the first is drawn: outlines
+    run along the slide's pixels, so most steps are far below a pixel of the picture.
+    """
     rings = shapely.get_rings(geometry)
     # To cv2 a whole number is a pixel's centre, to us it is a pixel's corner.
     points = shapely.get_coordinates(rings) * scale - 0.5
+    sizes = shapely.get_num_coordinates(rings)
     fixed = np.rint(points * 2**_SHIFT_BITS).astype(np.int32)
-    ends = np.cumsum(shapely.get_num_coordinates(rings))
-    return np.split(fixed, ends[:-1]) if len(rings) else []
+    ring = np.repeat(np.arange(len(sizes)), sizes)
+    cell = np.column_stack([ring, np.rint(points).astype(np.int64)])
+    kept = np.ones(len(cell), np.bool_)
+    kept[1:] = (cell[1:] != cell[:-1]).any(axis=1)
+    ends = np.cumsum(np.bincount(ring[kept], minlength=len(sizes)))
+    return np.split(fixed[kept], ends[:-1]) if len(rings) else []
 
 
 def round_length_um(longest_um: float) -> float:

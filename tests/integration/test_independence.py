@@ -161,7 +161,7 @@ def test_lost_regions_are_computed_again(
 
 
 def _region_files(out: Path) -> list[Path]:
-    return sorted(out.glob(".work/*/region-*.npz"))
+    return sorted(out.glob(".work/*/region-*.safetensors"))
 
 
 def _windows(result: SlideResult, scene: Scene) -> set[Box]:

@@ -14,12 +14,16 @@ __all__ = ["atomic_file", "make_folder", "writing_to"]
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a binary file that takes the name `path` only when the block ends without an error.
 
     Until then it is `.NAME.part` in the same folder, so one writer at a time may use a name. A
     block that fails leaves what was at `path` before, and no other file. What a killed process
     left is overwritten by the next try.
+
+    Args:
+        path: Of the file.
+        durable: Whether it has to survive a power cut too, which waits for the disk.
 
     Raises:
         OutputError: The folder is missing or cannot be written to, or the disk is full.
@@ -37,12 +41,14 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         try:
             with part.open("wb") as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-        _flush_folder(path.parent)
+        if durable:
+            _flush_folder(path.parent)
 
 
 @contextmanager
