@@ -22,6 +22,7 @@ from benchmarks.pipeline_model import DarknessModel
 from slideloom.models.tile_model import TileBatch, TileModel
 from slideloom.tiling.grid import Tile, TileGrid
 from slideloom.workflows.config import RunConfig
+from slideloom.workflows.memory import peak_memory_mb
 from slideloom.workflows.run import run_slide
 from slideloom.wsi import open_slide
 
@@ -80,16 +81,6 @@ def run_bare(slide: Path, model: TileModel, *, out: Path, threads: int) -> dict[
 RUNS: Mapping[str, Callable[..., dict[str, float]]] = {"slideloom": run_ours, "bare": run_bare}
 
 
-def peak_mb() -> float:
-    """Highest resident memory of this process, as Linux tells it.
-
-    The peak of `getrusage` is no smaller than what the parent had when it started the process.
-    """
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) / 1e3
-
-
 def main() -> None:
     """Read the command line, warm up, run, and print what it took."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -111,7 +102,7 @@ def main() -> None:
     wall, cpu = time.perf_counter(), time.process_time()
     stages = run(given.slide, model, out=given.out / "run", threads=given.threads)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    cost = Cost(wall_s=wall, cpu_s=cpu, peak_mb=peak_mb(), stages=stages)
+    cost = Cost(wall_s=wall, cpu_s=cpu, peak_mb=peak_memory_mb(), stages=stages)
     print(json.dumps(asdict(cost)))
 
 

@@ -17,10 +17,11 @@ from slideloom.workflows.config import RunConfig
 from slideloom.workflows.export import check_formats
 from slideloom.workflows.export.atomic import make_folder
 from slideloom.workflows.export.tables import write_csv
+from slideloom.workflows.memory import peak_memory_mb
 from slideloom.workflows.progress import BarProgress
 from slideloom.workflows.report import concerns
 from slideloom.workflows.result import COUNTS_FILE, REPORT_FILE, SlideResult
-from slideloom.workflows.run import peak_memory_mb, run_slide
+from slideloom.workflows.run import run_slide
 from slideloom.wsi import Slide, SlideOptions
 from slideloom.wsi.source import Source, slide_name
 

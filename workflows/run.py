@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from slideloom.workflows.flows import flow_for
 from slideloom.workflows.flows.flow import PROBABILITIES
 from slideloom.workflows.flows.semantic import probability_channels
 from slideloom.workflows.found import Found
+from slideloom.workflows.memory import peak_memory_mb
 from slideloom.workflows.plan import RunPlan, plan_run
 from slideloom.workflows.progress import QuietProgress, RunProgress
 from slideloom.workflows.regions import BAD_TILES, RegionJob, run_jobs
@@ -268,13 +268,3 @@ def label_chunk_px(plan: RunPlan) -> int:
         k for k in range(1, side + 1) if side % k == 0 and k * plan.grid.core_px <= _CHUNK_PX
     ]
     return max(fitting, default=1) * plan.grid.core_px
-
-
-def peak_memory_mb() -> float:
-    """Highest resident memory of this process so far, in MB; NaN where the system does not tell."""
-    if sys.platform == "win32":
-        return float("nan")
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
