@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,13 @@ from slideloom.wsi.jit import jit
 
 Longs = NDArray[np.int64]
 Runs = NDArray[np.int32]
+
+
+class _Sets(NamedTuple):
+    """Sets of pixels in a form that compiled loops take."""
+
+    offsets: Longs
+    runs: Runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +41,7 @@ class Claims:
     rank: Longs
 
 
-def settle_claims(claims: Claims, first: Longs, second: Longs) -> PixelSets:
+def settle_claims(claims: Claims, *, first: Longs, second: Longs) -> PixelSets:
     """Each object with the pixels that it gets; an empty set where it has to give way.
 
     A pixel goes to the object that owns it. An object that loses most of its pixels gives way: the
@@ -46,12 +54,12 @@ def settle_claims(claims: Claims, first: Longs, second: Longs) -> PixelSets:
         second: `(pairs,)`, the other. No pair comes twice.
     """
     areas = claims.pixels.areas
-    got = _share_out(claims, first, second)
+    got = _share_out(claims, first=first, second=second)
     out = got.areas < SAME * areas
     if out.any():
         # What an object that gives way had won goes back.
         stay = ~(out[first] | out[second])
-        got = _share_out(claims, first[stay], second[stay])
+        got = _share_out(claims, first=first[stay], second=second[stay])
         out |= got.areas < SAME * areas
         got = got.crop(np.where(out[:, None], 0, _boundless(len(out))))
     return largest_parts(got, got.areas < areas)
@@ -67,16 +75,14 @@ def _boundless(count: int) -> Longs:
     return np.tile(np.array([-1, -1, 1, 1]) * 2**31, (count, 1))
 
 
-def _share_out(claims: Claims, first: Longs, second: Longs) -> PixelSets:
+def _share_out(claims: Claims, *, first: Longs, second: Longs) -> PixelSets:
     count = len(claims.rank)
     one, two = np.concatenate([first, second]), np.concatenate([second, first])
     order = np.lexsort((two, one))
     starts = np.searchsorted(one[order], np.arange(count + 1)).astype(np.int64)
     offsets, runs = _settle(
-        claims.pixels.offsets,
-        claims.pixels.runs,
-        claims.owned.offsets,
-        claims.owned.runs,
+        _Sets(claims.pixels.offsets, claims.pixels.runs),
+        _Sets(claims.owned.offsets, claims.owned.runs),
         starts,
         two[order],
         claims.rank,
@@ -94,15 +100,15 @@ def _union(runs: Runs) -> Runs:
 
 @jit
 def _settle(
-    offsets: Longs,
-    runs: Runs,
-    own_offsets: Longs,
-    own_runs: Runs,
+    claimed: _Sets,
+    owned: _Sets,
     starts: Longs,
     rivals: Longs,
     rank: Longs,
 ) -> tuple[Longs, Runs]:
     """Each set without what its rivals own or, being of lower rank, claim; with what it owns."""
+    offsets, runs = claimed
+    own_offsets, own_runs = owned
     parts = [runs[:0]]
     sizes = np.zeros(len(offsets), np.int64)
     for i in range(len(rank)):

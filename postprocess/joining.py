@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,15 @@ from slideloom.postprocess.pieces import Pieces
 from slideloom.wsi.jit import jit
 
 Longs = NDArray[np.int64]
+
+
+class _Drawn(NamedTuple):
+    """Pieces in a form that compiled loops take."""
+
+    tile: Longs
+    cut: NDArray[np.bool_]
+    offsets: Longs
+    runs: NDArray[np.int32]
 
 
 def group_views(
@@ -35,14 +46,14 @@ def group_views(
     order = np.lexsort((links.second, links.first, -links.common, -likeness[likeness > 0]))
     first, second = links.first[order], links.second[order]
     everything = np.ones(len(first), np.bool_)
-    tile, cut = pieces.tile.astype(np.int64), pieces.cut
-    runs = (pieces.pixels.offsets, pieces.pixels.runs)
+    tile = pieces.tile.astype(np.int64)
+    drawn = _Drawn(tile, pieces.cut, pieces.pixels.offsets, pieces.pixels.runs)
     parent = _join(first, second, everything, len(pieces))
-    crowded = _crowded(parent, np.lexsort((tile[:, 1], tile[:, 0], parent)), tile, cut, *runs)
+    crowded = _crowded(parent, np.lexsort((tile[:, 1], tile[:, 0], parent)), drawn)
     if crowded.any():
         simple = _join(first, second, ~crowded[parent[first]], len(pieces))
         careful = crowded[parent[first]]
-        parent = _join_apart(first[careful], second[careful], simple, tile, cut, *runs)
+        parent = _join_apart(first[careful], second[careful], simple, drawn)
     return np.unique(parent, return_inverse=True)[1].astype(np.int64)
 
 
@@ -68,15 +79,9 @@ def _join(first: Longs, second: Longs, use: NDArray[np.bool_], count: int) -> Lo
 
 
 @jit
-def _told_apart(
-    one: int,
-    two: int,
-    tile: Longs,
-    cut: NDArray[np.bool_],
-    offsets: Longs,
-    runs: NDArray[np.int32],
-) -> bool:
+def _told_apart(one: int, two: int, drawn: _Drawn) -> bool:
     """Whether the tile of two pieces says that they are not of one object."""
+    tile, cut, offsets, runs = drawn
     if tile[one, 0] != tile[two, 0] or tile[one, 1] != tile[two, 1]:
         return False
     if not (cut[one] and cut[two]):
@@ -90,16 +95,13 @@ def _told_apart(
 def _crowded(
     parent: Longs,
     order: Longs,
-    tile: Longs,
-    cut: NDArray[np.bool_],
-    offsets: Longs,
-    runs: NDArray[np.int32],
+    drawn: _Drawn,
 ) -> NDArray[np.bool_]:
     """The groups, by lowest piece, that hold two pieces which their tile tells apart.
 
     `order` sorts the pieces by group, then tile.
     """
-    crowded = np.zeros(len(parent), np.bool_)
+    crowded, tile = np.zeros(len(parent), np.bool_), drawn.tile
     for m in range(len(order)):
         i = order[m]
         if crowded[parent[i]]:
@@ -111,7 +113,7 @@ def _crowded(
             and tile[order[n], 0] == tile[i, 0]
             and tile[order[n], 1] == tile[i, 1]
         ):
-            if _told_apart(i, order[n], tile, cut, offsets, runs):
+            if _told_apart(i, order[n], drawn):
                 crowded[parent[i]] = True
                 break
             n += 1
@@ -123,10 +125,7 @@ def _join_apart(
     first: Longs,
     second: Longs,
     parent: Longs,
-    tile: Longs,
-    cut: NDArray[np.bool_],
-    offsets: Longs,
-    runs: NDArray[np.int32],
+    drawn: _Drawn,
 ) -> Longs:
     """Join in the order of the links, but never two groups with pieces that are told apart."""
     count = len(parent)
@@ -141,7 +140,7 @@ def _join_apart(
         while True:
             j = two
             while True:
-                apart = _told_apart(i, j, tile, cut, offsets, runs)
+                apart = _told_apart(i, j, drawn)
                 j = following[j]
                 if apart or j == two:
                     break

@@ -64,7 +64,7 @@ def stitch_pieces(pieces: Pieces, *, grid: TileGrid, predicted: NDArray[np.bool_
     groups = _numbered(groups)
     owned = owned_parts(pieces, np.flatnonzero(groups >= 0), grid=grid)
     objects = _assemble(pieces, groups, owned=owned, beyond=beyond, grid=grid)
-    return _settle(objects, pieces, groups, agreement=agreement, owned=owned).sorted()
+    return _settle(objects, pieces, groups=groups, agreement=agreement, owned=owned).sorted()
 
 
 def _canonical_order(pieces: Pieces) -> Longs:
@@ -126,7 +126,7 @@ def _heaviest_class(
 
 
 def _settle(
-    objects: Objects, pieces: Pieces, groups: Longs, *, agreement: Agreement, owned: Parts
+    objects: Objects, pieces: Pieces, *, groups: Longs, agreement: Agreement, owned: Parts
 ) -> Objects:
     """The objects with no pixel in common; what joining or giving leaves in parts is made one."""
     first, second = _conflicts(objects, groups, agreement=agreement)
@@ -142,7 +142,7 @@ def _settle(
             owned=own.union(pieces, of_piece, count=len(involved)),
             rank=_rank(rivals),
         )
-        got = settle_claims(claims, place[: len(first)], place[len(first) :])
+        got = settle_claims(claims, first=place[: len(first)], second=place[len(first) :])
         rest = np.setdiff1d(np.arange(len(objects)), involved)
         objects = replace(
             objects.take(np.concatenate([rest, involved])),

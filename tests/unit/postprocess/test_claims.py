@@ -84,7 +84,7 @@ def test_pixels_are_shared_out_as_one_by_one(seed: int) -> None:
     ]
     first, second = np.array(pairs, np.int64).reshape(-1, 2).T
     claims = Claims(pixels=_sets(claimed), owned=_sets(owned), rank=rank)
-    got = settle_claims(claims, first, second)
+    got = settle_claims(claims, first=first, second=second)
     np.testing.assert_array_equal(_masks(got, shape), _slow(claimed, owned, rank=rank.tolist()))
 
 
@@ -114,7 +114,7 @@ def test_what_an_object_that_gives_way_had_won_goes_back() -> None:
     claimed = np.stack([_rows("###.."), _rows("..###"), _rows("...##")])
     owned = np.stack([_rows("##..."), _rows("....."), _rows("...##")])
     claims = Claims(pixels=_sets(claimed), owned=_sets(owned), rank=np.array([1, 0, 2]))
-    got = settle_claims(claims, np.array([0, 1]), np.array([1, 2]))
+    got = settle_claims(claims, first=np.array([0, 1]), second=np.array([1, 2]))
     np.testing.assert_array_equal(
         _masks(got, (1, 5)), np.stack([_rows("###.."), _rows("....."), _rows("...##")])
     )
