@@ -20,6 +20,7 @@ class _Drawn(NamedTuple):
 
     tile: Longs
     cut: NDArray[np.bool_]
+    endless: NDArray[np.bool_]
     offsets: Longs
     runs: NDArray[np.int32]
 
@@ -32,7 +33,8 @@ def group_views(
     Links are taken strongest first, and one that would put two pieces into a group which their own
     tile has told apart is refused. A tile tells two of its pieces apart when one of them is whole,
     for then there is no more of that object; or when they touch, for then it drew a border between
-    them. Two cut pieces that do not touch may well be arms of one object.
+    them. Two cut pieces that do not touch may well be arms of one object, and so may two endless
+    ones that do.
 
     Args:
         pieces: All pieces.
@@ -47,7 +49,7 @@ def group_views(
     first, second = links.first[order], links.second[order]
     everything = np.ones(len(first), np.bool_)
     tile = pieces.tile.astype(np.int64)
-    drawn = _Drawn(tile, pieces.cut, pieces.pixels.offsets, pieces.pixels.runs)
+    drawn = _Drawn(tile, pieces.cut, pieces.endless, pieces.pixels.offsets, pieces.pixels.runs)
     parent = _join(first, second, everything, len(pieces))
     crowded = _crowded(parent, np.lexsort((tile[:, 1], tile[:, 0], parent)), drawn)
     if crowded.any():
@@ -81,11 +83,13 @@ def _join(first: Longs, second: Longs, use: NDArray[np.bool_], count: int) -> Lo
 @jit
 def _told_apart(one: int, two: int, drawn: _Drawn) -> bool:
     """Whether the tile of two pieces says that they are not of one object."""
-    tile, cut, offsets, runs = drawn
+    tile, cut, endless, offsets, runs = drawn
     if tile[one, 0] != tile[two, 0] or tile[one, 1] != tile[two, 1]:
         return False
     if not (cut[one] and cut[two]):
         return True
+    if endless[one] and endless[two]:
+        return False
     return run_loops.touch(
         runs[offsets[one] : offsets[one + 1]], runs[offsets[two] : offsets[two + 1]]
     )

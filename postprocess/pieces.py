@@ -27,6 +27,8 @@ class Pieces:
         tile: `(n, 2)` int32, row and column of the tile.
         cut: `(n,)` bool, whether the piece reaches an edge of the window beyond which the slide
             goes on; such an object may continue there.
+        endless: `(n,)` bool, whether the piece is cut and its decode has not seen what makes the
+            object one, see `TileObjects`.
         class_id: `(n,)` int16.
         score: `(n,)` float32.
     """
@@ -34,6 +36,7 @@ class Pieces:
     pixels: PixelSets
     tile: NDArray[np.int32]
     cut: NDArray[np.bool_]
+    endless: NDArray[np.bool_]
     class_id: NDArray[np.int16]
     score: NDArray[np.float32]
 
@@ -48,6 +51,7 @@ class Pieces:
                 pixels=PixelSets.empty(),
                 tile=np.zeros((0, 2), np.int32),
                 cut=np.zeros(0, np.bool_),
+                endless=np.zeros(0, np.bool_),
                 class_id=np.zeros(0, np.int16),
                 score=np.zeros(0, np.float32),
             )
@@ -55,6 +59,7 @@ class Pieces:
             pixels=PixelSets.concat([part.pixels for part in parts]),
             tile=np.concatenate([part.tile for part in parts]),
             cut=np.concatenate([part.cut for part in parts]),
+            endless=np.concatenate([part.endless for part in parts]),
             class_id=np.concatenate([part.class_id for part in parts]),
             score=np.concatenate([part.score for part in parts]),
         )
@@ -65,6 +70,7 @@ class Pieces:
             pixels=self.pixels.take(index),
             tile=self.tile[index],
             cut=self.cut[index],
+            endless=self.endless[index],
             class_id=self.class_id[index],
             score=self.score[index],
         )
@@ -84,6 +90,7 @@ class Pieces:
             ),
             tile=cast("NDArray[np.int32]", arrays["tile"]),
             cut=cast("NDArray[np.bool_]", arrays["cut"]),
+            endless=cast("NDArray[np.bool_]", arrays["endless"]),
             class_id=cast("NDArray[np.int16]", arrays["class_id"]),
             score=cast("NDArray[np.float32]", arrays["score"]),
         )
@@ -117,6 +124,7 @@ def pieces_of_tile(found: TileObjects, tile: Tile, *, extent: Size) -> Pieces:
         pixels=pixels.take(index),
         tile=np.tile(np.array([[tile.index.row, tile.index.col]], np.int32), (len(index), 1)),
         cut=cut[index],
+        endless=(cut & found.endless if found.endless is not None else np.zeros_like(cut))[index],
         class_id=found.class_id[index],
         score=found.score[index],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -83,13 +83,28 @@ def decode_flows(
         return no_objects(mask)
     dx = np.ascontiguousarray(maps[:, :, -2], dtype=np.float32)
     dy = np.ascontiguousarray(maps[:, :, -1], dtype=np.float32)
-    basins = _ends(_targets(mask, dx, dy))
-    basins = _join_basins(basins, dx, dy, min_parting=settings.min_parting)
+    target = _targets(mask, dx, dy)
+    basins, end = _ends(target)
+    basins = _join_basins(basins, dx=dx, dy=dy, min_parting=settings.min_parting)
     # A diagonal step may leave a pixel in touch with its object at a corner only.
     labels = label(basins, background=0, connectivity=1).astype(np.int32)
     labels = drop_small(labels, settings.min_area_px, keep_cut=keep_cut)
     labels, _ = in_order(fill_holes(labels, max_px=settings.max_hole_px))
-    return score_objects(labels, maps[:, :, :-2], foreground=foreground)
+    found = score_objects(labels, maps[:, :, :-2], foreground=foreground)
+    return replace(found, endless=~_has_end(labels, end, dx=dx, dy=dy))
+
+
+def _has_end(labels: Labels, end: NDArray[np.int64], *, dx: Plane, dy: Plane) -> Mask:
+    """Whether a flow ends inside each object, not where it leaves the window, `(n,)`."""
+    height, width = labels.shape
+    y, x = np.divmod(end, width)
+    across, down = dx[y, x], dy[y, x]
+    step_x = np.where(np.abs(across) > OCTANT * np.abs(down), np.sign(across), 0)
+    step_y = np.where(np.abs(down) > OCTANT * np.abs(across), np.sign(down), 0)
+    inside = (x + step_x >= 0) & (x + step_x < width) & (y + step_y >= 0) & (y + step_y < height)
+    has_end = np.zeros(int(labels.max(initial=0)) + 1, np.bool_)
+    has_end[labels[y, x][inside]] = True
+    return has_end[1:]
 
 
 @jit
@@ -128,14 +143,16 @@ def _targets(mask: Mask, dx: Plane, dy: Plane) -> NDArray[np.int64]:
 
 
 @jit
-def _ends(target: NDArray[np.int64]) -> Labels:
-    """Number 1, 2, ... of the end that each pixel's path runs into; 0 for background.
+def _ends(target: NDArray[np.int64]) -> tuple[Labels, NDArray[np.int64]]:
+    """Number 1, 2, ... of the end that each pixel's path runs into, and a pixel of each end.
 
-    An end is a pixel that leads to itself, or a ring of pixels that lead to each other.
+    Background has number 0. An end is a pixel that leads to itself, or a ring of pixels that lead
+    to each other.
     """
     flat = target.ravel()
     basin = np.zeros(flat.size, np.int32)
     walk = np.zeros(flat.size, np.int64)
+    end_at = np.zeros(flat.size, np.int64)
     count = 0
     for start in range(flat.size):
         if flat[start] < 0 or basin[start] != 0:
@@ -147,15 +164,16 @@ def _ends(target: NDArray[np.int64]) -> Labels:
             length += 1
             at = flat[at]
         if basin[at] == -1:
+            end_at[count] = at
             count += 1
             basin[at] = count
         end = basin[at]
         for i in range(length):
             basin[walk[i]] = end
-    return basin.reshape(target.shape)
+    return basin.reshape(target.shape), end_at[:count].copy()
 
 
-def _join_basins(basins: Labels, dx: Plane, dy: Plane, *, min_parting: float) -> Labels:
+def _join_basins(basins: Labels, *, dx: Plane, dy: Plane, min_parting: float) -> Labels:
     """Make touching basins one where the flows on both sides of their border do not part.
 
     The middle of an object may have several ends, and a cut object has many at the window's edge.

@@ -27,11 +27,14 @@ class TileObjects:
             pixels.
         class_id: `(n,)`, int16: index into the model's classes.
         score: `(n,)`, float32, in [0, 1].
+        endless: `(n,)` bool, whether the decode has not seen what makes the object one, so that
+            two endless ones that touch may be parts of one object; None where none is.
     """
 
     labels: Labels
     class_id: NDArray[np.int16]
     score: NDArray[np.float32]
+    endless: NDArray[np.bool_] | None = None
 
 
 def read_settings(kind: type[S], values: Mapping[str, float | int], *, name: str) -> S:

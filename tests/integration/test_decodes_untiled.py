@@ -92,7 +92,7 @@ def test_objects_that_fit_the_halo_equal_the_untiled(
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("name", ["components", "hover"])
+@pytest.mark.parametrize("name", ["components", "flows", "hover"])
 def test_objects_larger_than_a_tile_equal_the_untiled(
     slide_path: Path, scene: Scene, tmp_path: Path, *, name: str, place: tuple[int, int, int]
 ) -> None:
@@ -102,13 +102,12 @@ def test_objects_larger_than_a_tile_equal_the_untiled(
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("name", ["distance", "flows"])
-def test_decodes_that_see_far_err_on_larger_objects_only(
-    slide_path: Path, scene: Scene, tmp_path: Path, *, name: str, place: tuple[int, int, int]
+def test_distance_errs_on_larger_objects_only(
+    slide_path: Path, scene: Scene, tmp_path: Path, *, place: tuple[int, int, int]
 ) -> None:
-    # A saddle (distance), or the place where flows part to lead around a lumen (flows), is judged
-    # by what lies far away; there one object may come out as two, or its border elsewhere.
-    maps, rule = exact_maps(scene, name), Decode(name=name)
+    # A saddle is judged by tops that may lie far away; there one object may come out as two, or its
+    # border elsewhere.
+    maps, rule = exact_maps(scene, "distance"), Decode(name="distance")
     whole = untiled(maps, rule)
     found = stitched(slide_path, scene, maps, rule=rule, place=place, out=tmp_path)
     fits = ~larger_than(whole, px=place[1])[whole]

@@ -223,3 +223,12 @@ def test_width_of_the_maps_does_not_matter(dtype: type[np.floating[Any]]) -> Non
     np.testing.assert_array_equal(
         flows(np.asfortranarray(maps.astype(dtype))).labels, flows(maps).labels
     )
+
+
+def test_an_object_whose_end_the_window_does_not_show_is_endless() -> None:
+    maps = maps_of(discs((20, 20), (20, 40), radius=9))
+    assert np.asarray(flows(maps).endless).tolist() == [False, False]
+    # The window ends between the centre of the right-hand disc and its left border.
+    found = flows(maps[:, :36])
+    assert np.asarray(found.endless).tolist() == [False, True]
+    assert found.labels.max() == 2
