@@ -150,6 +150,7 @@ def plan_of(lattice: Lattice) -> RunPlan:
         rois=(),
         tissue=None,
         key="lattice",
+        seed="benchmark",
     )
 
 
@@ -219,7 +220,7 @@ def _export(
     def tabulate(part: Objects) -> gpd.GeoDataFrame:
         with clock.stage(MEASURE):
             return tabulate_objects(
-                part, scale=plan.scale, class_names=plan.class_names, seed=plan.key
+                part, scale=plan.scale, class_names=plan.class_names, seed=plan.seed
             )
 
     def write(writer: TableWriter, table: gpd.GeoDataFrame, *, name: str) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import orjson
@@ -37,7 +38,8 @@ class RunPlan:
         selected: `(rows, cols)` bool, the tiles to predict.
         rois: Regions of interest; none means the whole slide.
         tissue: The tissue mask; None where the run ignores it.
-        key: Changes whenever the result could change.
+        key: Changes whenever the result could change, or the files it is made from.
+        seed: What the objects' ids are made from, with their places: the slide and the model.
         window: How overlapping tiles of masks are blended.
         probabilities: Whether the probabilities of masks are kept.
         stains: Whether stain densities are measured too.
@@ -50,6 +52,7 @@ class RunPlan:
     rois: tuple[Roi, ...]
     tissue: TissueMask | None
     key: str
+    seed: str
     window: WindowName = "hann"
     probabilities: bool = False
     stains: bool = False
@@ -114,6 +117,7 @@ def plan_run(slide: Slide, spec: ModelSpec, *, config: RunConfig) -> RunPlan:
         selected=selected,
         rois=rois,
         tissue=tissue,
+        seed=_hash(_subject(slide, spec, grid=grid)),
         key=_key(slide, spec, config=config, regions=regions, selected=selected, rois=rois),
         window=config.window,
         probabilities=config.probabilities,
@@ -167,17 +171,28 @@ def _key(
 ) -> str:
     """A hash over everything that a result depends on."""
     parts = {
+        **_subject(slide, spec, grid=regions.grid),
         "slideloom": version("slideloom"),
-        "slide": slide.fingerprint(),
         "reader": slide.reader_name,
-        "options": slide.options,
-        "mpp": slide.require_mpp(),
-        "spec": spec.model_dump(mode="json"),
-        "grid_mpp": regions.grid.mpp,
         "region_side": regions.side,
         "window": config.window,
         "probabilities": config.probabilities,
         "tiles": hashlib.sha256(np.packbits(selected).tobytes()).hexdigest(),
         "rois": [[roi.name, shapely.to_wkb(roi.geometry, hex=True)] for roi in rois],
     }
+    return _hash(parts)
+
+
+def _subject(slide: Slide, spec: ModelSpec, *, grid: TileGrid) -> dict[str, Any]:
+    """What a result is of: the slide as it is read, and the model."""
+    return {
+        "slide": slide.fingerprint(),
+        "options": slide.options,
+        "mpp": slide.require_mpp(),
+        "spec": spec.model_dump(mode="json"),
+        "grid_mpp": grid.mpp,
+    }
+
+
+def _hash(parts: dict[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]

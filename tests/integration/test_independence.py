@@ -28,6 +28,7 @@ from tests.makers.cases import make_cases
 
 NOISE = TileNoise(jitter_px=2, faint_share=0.3, faint_px=60, seed=9)
 TILE_PX, HALO_PX, REGION_PX = 64, 12, 160
+TABLES = ("objects.parquet", "objects.geojson", "counts.csv", "overlay.png")
 RUN = RunConfig(tissue=False, region_px=REGION_PX, workers=2, batch_size=4)
 
 
@@ -56,7 +57,7 @@ def once(path: Path, cases: Scene, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def _bytes(result: SlideResult) -> dict[str, str]:
     """Hashes of the files that hold what was found."""
-    files = [result.folder / name for name in ("objects.parquet", "objects.geojson", "counts.csv")]
+    files = [result.folder / name for name in TABLES]
     files += sorted(path for path in result.folder.glob("labels.ome.zarr/**/*") if path.is_file())
     return {
         str(path.relative_to(result.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -65,8 +66,8 @@ def _bytes(result: SlideResult) -> dict[str, str]:
 
 
 def _assert_same_objects(result: SlideResult, other: SlideResult) -> None:
-    """All columns but the ids, which name the run; and all pixels."""
-    one, two = (found.objects.drop(columns="id") for found in (result, other))
+    """All columns, ids included, and all pixels."""
+    one, two = result.objects, other.objects
     assert len(one) > 500
     assert one.geometry.to_wkb().tolist() == two.geometry.to_wkb().tolist()
     plain = [table.drop(columns="geometry") for table in (one, two)]
@@ -107,6 +108,9 @@ def test_regions_change_no_object(
     config = RUN.model_copy(update={"region_px": region_px})
     result = run_slide(path, _model(cases), out=tmp_path, config=config)
     _assert_same_objects(result, once)
+    # Chunks of the label image follow the regions; the tables are the same to the byte.
+    ours, theirs = _bytes(result), _bytes(once)
+    assert [ours[name] for name in TABLES] == [theirs[name] for name in TABLES]
 
 
 class _KilledError(Exception):

@@ -123,7 +123,7 @@ class DetectionFlow:
             part,
             scale=plan.scale,
             class_names=plan.class_names,
-            seed=plan.key,
+            seed=plan.seed,
             rois=plan.rois,
             points=_settings(plan.spec).points == 1,
         )

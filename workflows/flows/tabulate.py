@@ -15,7 +15,7 @@ from slideloom.wsi import Slide
 def tabulate_part(part: Objects, *, slide: Slide, plan: RunPlan) -> TablePart:
     """See `TaskFlow.tabulate`."""
     table = tabulate_objects(
-        part, scale=plan.scale, class_names=plan.class_names, seed=plan.key, rois=plan.rois
+        part, scale=plan.scale, class_names=plan.class_names, seed=plan.seed, rois=plan.rois
     )
     if plan.stains:
         table = add_stains(table, part, slide=slide, grid=plan.grid)
