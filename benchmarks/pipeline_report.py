@@ -23,8 +23,8 @@ def cost_table(costs: Mapping[str, Sequence[Cost]]) -> str:
             f"{statistics.median(cost.wall_s for cost in own):.2f}",
             f"{statistics.median(cost.cpu_s for cost in own):.2f}",
             f"{statistics.median(cost.peak_mb for cost in own):.0f}",
-            f"{_ratio(own, bare, lambda cost: cost.wall_s):.2f}",
-            f"{_ratio(own, bare, lambda cost: cost.cpu_s):.2f}",
+            f"{_ratio(own, bare, figure=lambda cost: cost.wall_s):.2f}",
+            f"{_ratio(own, bare, figure=lambda cost: cost.cpu_s):.2f}",
             _stages(own),
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -46,7 +46,7 @@ def memory_table(costs: Mapping[int, Cost]) -> str:
     return "\n".join(lines)
 
 
-def _ratio(own: Sequence[Cost], bare: Sequence[Cost], figure: Callable[[Cost], float]) -> float:
+def _ratio(own: Sequence[Cost], bare: Sequence[Cost], *, figure: Callable[[Cost], float]) -> float:
     pairs = zip(own, bare, strict=True)
     return statistics.median(figure(mine) / figure(theirs) for mine, theirs in pairs)
 

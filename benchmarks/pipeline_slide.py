@@ -66,14 +66,16 @@ def _reduced(picture: NDArray[np.uint8], downsample: int) -> NDArray[np.uint8]:
 def _tiles(picture: NDArray[np.uint8], *, side_px: int) -> Iterator[bytes]:
     """Encoded tiles of `picture` repeated over the square, row by row; each is encoded once."""
     rows, cols = (side // TILE_PX for side in picture.shape[:2])
-    encoded = [[_encode(_tile(picture, row, col)) for col in range(cols)] for row in range(rows)]
+    encoded = [
+        [_encode(_tile(picture, row=row, col=col)) for col in range(cols)] for row in range(rows)
+    ]
     count = -(-side_px // TILE_PX)
     for row in range(count):
         for col in range(count):
             yield encoded[row % rows][col % cols]
 
 
-def _tile(picture: NDArray[Any], row: int, col: int) -> NDArray[np.uint8]:
+def _tile(picture: NDArray[Any], *, row: int, col: int) -> NDArray[np.uint8]:
     y, x = row * TILE_PX, col * TILE_PX
     return np.ascontiguousarray(picture[y : y + TILE_PX, x : x + TILE_PX])
 

@@ -156,7 +156,7 @@ class IntensityTally:
         self._min = np.full((count, channels), np.inf)
         self._max = np.full((count, channels), -np.inf)
 
-    def add(self, index: NDArray[np.integer], pieces: PixelSets, measured: Intensities) -> None:
+    def add(self, index: NDArray[np.integer], pieces: PixelSets, *, measured: Intensities) -> None:
         """Add one piece of each of some objects.
 
         Args:

@@ -75,8 +75,8 @@ class Overlay:
         is_point = shapely.get_type_id(geometry) == shapely.GeometryType.POINT
         dots = (side < _DOT_BELOW_PX) & ~is_point
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        self._fill(centres[dots], 0, color)
-        self._fill(centres[is_point], _POINT_RADIUS_PX, color)
+        self._fill(centres[dots], radius=0, color=color)
+        self._fill(centres[is_point], radius=_POINT_RADIUS_PX, color=color)
         wide = side >= _WIDE_LINE_FROM_PX
         for chosen, thickness in ((~wide & ~dots, 1), (wide, 2)):
             outlines = _outlines(geometry[chosen], self._scale)
@@ -84,7 +84,9 @@ class Overlay:
                 self._picture, outlines, True, color, thickness, cv2.LINE_AA, shift=_SHIFT_BITS
             )
 
-    def _fill(self, centres: NDArray[np.float64], radius: int, color: tuple[int, int, int]) -> None:
+    def _fill(
+        self, centres: NDArray[np.float64], *, radius: int, color: tuple[int, int, int]
+    ) -> None:
         """Colour the square of pixels around each centre `(x, y)`."""
         height, width = self._picture.shape[:2]
         side = 2 * radius + 1

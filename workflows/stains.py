@@ -42,7 +42,8 @@ def add_stains(
         corners = np.array([[frame.x0, frame.y0, frame.x1, frame.y1]])
         pieces = objects.pixels.take(members.index).crop(corners.repeat(len(members.index), axis=0))
         densities = stain_densities(slide.read_at_mpp(frame, mpp=grid.mpp))
-        tally.add(members.index, pieces, measure_intensities(pieces, densities, frame=frame))
+        measured = measure_intensities(pieces, densities, frame=frame)
+        tally.add(members.index, pieces, measured=measured)
     measured = tally.intensities
     for place, stain in enumerate(STAINS):
         for name in STATISTICS:

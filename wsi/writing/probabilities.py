@@ -97,7 +97,7 @@ def finish_probabilities(folder: Path, *, threads: int | None = None) -> None:
         for level, size in enumerate(sizes[1:], start=1):
             coarse = _create_level(group, level, channels=count, size=size, chunk_px=chunk_px)
             jobs = product(range(count), _boxes(size, chunk_px))
-            list(pool.map(partial(_halve_chunk, fine, coarse), jobs))
+            list(pool.map(partial(_halve_chunk, fine=fine, coarse=coarse), jobs))
             fine = coarse
     ome: Any = group.attrs["ome"]
     mpp = ome["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"][1]
@@ -105,7 +105,7 @@ def finish_probabilities(folder: Path, *, threads: int | None = None) -> None:
     group.attrs["ome"] = ome
 
 
-def _halve_chunk(fine: zarr.Array[Any], coarse: zarr.Array[Any], place: tuple[int, Box]) -> None:
+def _halve_chunk(place: tuple[int, Box], *, fine: zarr.Array[Any], coarse: zarr.Array[Any]) -> None:
     channel, box = place
     pixels: Any = fine[channel, 2 * box.y0 : 2 * box.y1, 2 * box.x0 : 2 * box.x1]
     if pixels.any():

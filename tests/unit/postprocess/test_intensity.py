@@ -82,7 +82,7 @@ def test_pieces_add_up_to_the_whole(seed: int) -> None:
         order = rng.permutation(8)
         every = PixelSets.from_labels(part, count=8, x0=FRAME.x0, y0=FRAME.y0)
         pieces = every.take(order)
-        tally.add(order, pieces, measure_intensities(pieces, image, frame=FRAME))
+        tally.add(order, pieces, measured=measure_intensities(pieces, image, frame=FRAME))
     whole = _measure(labels, image)
     for name in ("mean", "std", "min", "max"):
         found = getattr(tally.intensities, name)
