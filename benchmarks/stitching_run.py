@@ -17,8 +17,8 @@ import numpy as np
 
 from benchmarks.stitching_source import CLASSES, Lattice
 from slideloom.models.spec import Decode, ModelClass, ModelSpec, Normalisation
+from slideloom.postprocess.measure.table import tabulate_objects
 from slideloom.postprocess.objects import Objects
-from slideloom.postprocess.table import tabulate_objects
 from slideloom.tiling.grid import Region, RegionGrid, Tile, TileGrid
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.deliver import map_ahead

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from slideloom.postprocess.windows import WindowName
+from slideloom.postprocess.masks.windows import WindowName
 
 
 class RunConfig(BaseModel):
@@ -21,7 +21,7 @@ class RunConfig(BaseModel):
         workers: Regions in work at one time; they share one network.
         batch_size: Tiles in one forward pass.
         window: How overlapping tiles of masks are blended: `constant`, `hann`, `gaussian` or
-            `centre`, see `slideloom.postprocess.windows`.
+            `centre`, see `slideloom.postprocess.masks.windows`.
         probabilities: Whether to keep the probabilities of masks too, as 8-bit images.
         region_px: Aim for the side of a region in model pixels; memory grows with its square.
         stains: Whether to measure the optical density of haematoxylin, eosin and DAB over each

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import shapely
 
-from slideloom.postprocess.counts import CountedArea, CountTally
+from slideloom.postprocess.measure.counts import CountedArea, CountTally
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.export import ExportContext, open_exports
 from slideloom.workflows.export.tables import write_csv

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from slideloom.errors import RegionError, SettingsError
 from slideloom.models.spec import ModelSpec
-from slideloom.postprocess.table import Roi, Scale
-from slideloom.postprocess.windows import WindowName
+from slideloom.postprocess.masks.windows import WindowName
+from slideloom.postprocess.measure.table import Roi, Scale
 from slideloom.tiling.grid import Region, RegionGrid, Tile, TileGrid
 from slideloom.tiling.tissue import TissueMask, find_tissue
 from slideloom.workflows.config import RunConfig

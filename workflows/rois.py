@@ -10,7 +10,7 @@ import orjson
 import shapely
 
 from slideloom.errors import RoiError
-from slideloom.postprocess.table import Roi
+from slideloom.postprocess.measure.table import Roi
 from slideloom.wsi import Slide
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import geopandas as gpd
 import numpy as np
 
-from slideloom.postprocess.intensity import IntensityTally, measure_intensities, stain_densities
+from slideloom.postprocess.measure.intensity import (
+    IntensityTally,
+    measure_intensities,
+    stain_densities,
+)
 from slideloom.postprocess.objects import Objects
 from slideloom.tiling.cells import boxes_by_cell
 from slideloom.tiling.grid import TileGrid

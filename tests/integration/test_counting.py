@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from skimage.measure import label
 
-from slideloom.postprocess import agreement
 from slideloom.postprocess.box_pairs import NearPairs, find_near_pairs
 from slideloom.postprocess.objects import Objects
-from slideloom.postprocess.pieces import Pieces
-from slideloom.postprocess.stitch import stitch_pieces
+from slideloom.postprocess.stitching import agreement
+from slideloom.postprocess.stitching.pieces import Pieces
+from slideloom.postprocess.stitching.stitch import stitch_pieces
 from slideloom.testing import (
     ImperfectTileModel,
     Scene,

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from slideloom.errors import SettingsError
 from slideloom.models.spec import ModelSpec
 from slideloom.models.tile_model import TileBatch
-from slideloom.postprocess.rasterize import rasterize
-from slideloom.postprocess.windows import WINDOWS, WindowName, tile_weights
+from slideloom.postprocess.masks.rasterize import rasterize
+from slideloom.postprocess.masks.windows import WINDOWS, WindowName, tile_weights
 from slideloom.testing import PerfectTileModel, Scene, perfect_spec
 from slideloom.tiling.grid import TileGrid
 from slideloom.workflows.config import RunConfig

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from slideloom.models.spec import ModelSpec
-from slideloom.postprocess.pieces import WITNESS_PX
+from slideloom.postprocess.stitching.pieces import WITNESS_PX
 from slideloom.testing import (
     PerfectTileModel,
     Scene,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from slideloom.postprocess.intensity import stain_densities
+from slideloom.postprocess.measure.intensity import stain_densities
 from slideloom.testing import PerfectTileModel, Scene, perfect_spec
 from slideloom.workflows import stains as stains_module
 from slideloom.workflows.config import RunConfig

@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 from slideloom.models.tile_model import TileBatch
 from slideloom.postprocess.decoding.boxes import BoxSettings, TileBoxes, decode_boxes
-from slideloom.postprocess.detections import TileDetections, detections_of_tile, home_tiles
+from slideloom.postprocess.detection.detections import (
+    TileDetections,
+    detections_of_tile,
+    home_tiles,
+)
 from slideloom.testing import PerfectTileModel, Scene, perfect_spec
 from slideloom.tiling.grid import Tile, TileGrid
 

@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 from slideloom.errors import SettingsError
 from slideloom.models.spec import Decode, ModelSpec
 from slideloom.postprocess.decoding.boxes import BoxSettings, box_settings, decode_boxes
-from slideloom.postprocess.detection_stitch import (
+from slideloom.postprocess.detection.detections import (
+    Detections,
+    TileDetections,
+    detections_of_tile,
+)
+from slideloom.postprocess.detection.stitch import (
     StitchedDetections,
     settle_detections,
     stitch_detections,
 )
-from slideloom.postprocess.detection_table import detection_members, tabulate_detections
-from slideloom.postprocess.detections import Detections, TileDetections, detections_of_tile
+from slideloom.postprocess.detection.table import detection_members, tabulate_detections
 from slideloom.postprocess.seam import SeamScore
 from slideloom.tiling.grid import Region
 from slideloom.workflows.export import ObjectType

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from slideloom.errors import SettingsError
 from slideloom.models.spec import Decode, ModelSpec
 from slideloom.postprocess.decoding import decode, min_area_px
+from slideloom.postprocess.measure.table import roi_members
 from slideloom.postprocess.objects import Objects
-from slideloom.postprocess.pieces import Pieces, pieces_of_tile
 from slideloom.postprocess.seam import seam_codes, seam_pixels
-from slideloom.postprocess.settle import settle_region
-from slideloom.postprocess.stitch import stitch_pieces
-from slideloom.postprocess.table import roi_members
+from slideloom.postprocess.stitching.pieces import Pieces, pieces_of_tile
+from slideloom.postprocess.stitching.settle import settle_region
+from slideloom.postprocess.stitching.stitch import stitch_pieces
 from slideloom.tiling.cells import boxes_by_cell
 from slideloom.tiling.grid import Region
 from slideloom.workflows.export import ObjectType

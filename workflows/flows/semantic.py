@@ -12,12 +12,16 @@ import shapely
 from numpy.typing import NDArray
 
 from slideloom.models.spec import ModelSpec
-from slideloom.postprocess import blend
-from slideloom.postprocess.components import class_runs, connected_objects, reaches_other_regions
+from slideloom.postprocess.masks import blend
+from slideloom.postprocess.masks.components import (
+    class_runs,
+    connected_objects,
+    reaches_other_regions,
+)
+from slideloom.postprocess.masks.rasterize import rasterize
+from slideloom.postprocess.masks.windows import TileWeights, tile_weights
 from slideloom.postprocess.objects import Objects
-from slideloom.postprocess.rasterize import rasterize
 from slideloom.postprocess.seam import SeamTally, seam_codes, seam_pixels
-from slideloom.postprocess.windows import TileWeights, tile_weights
 from slideloom.tiling.grid import GridIndex, Region, Tile
 from slideloom.workflows.export import ObjectType
 from slideloom.workflows.flows.flow import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from slideloom.postprocess.measure.table import roi_members, tabulate_objects
 from slideloom.postprocess.objects import Objects
-from slideloom.postprocess.table import roi_members, tabulate_objects
 from slideloom.workflows.flows.flow import TablePart
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.stains import add_stains

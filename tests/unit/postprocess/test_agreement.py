@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage.measure import label
 
-from slideloom.postprocess.agreement import (
+from slideloom.postprocess.decoding import TileObjects
+from slideloom.postprocess.pixels import PixelSets
+from slideloom.postprocess.stitching.agreement import (
     ALIKE,
     SAME,
     Agreement,
@@ -18,9 +20,7 @@ from slideloom.postprocess.agreement import (
     likeness,
     windows_of,
 )
-from slideloom.postprocess.decoding import TileObjects
-from slideloom.postprocess.pieces import Pieces, pieces_of_tile
-from slideloom.postprocess.pixels import PixelSets
+from slideloom.postprocess.stitching.pieces import Pieces, pieces_of_tile
 from slideloom.tiling.grid import GridIndex, TileGrid
 from slideloom.wsi.geometry import Box, Size
 

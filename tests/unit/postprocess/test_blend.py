@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from slideloom.postprocess.blend import (
+from slideloom.postprocess.masks.blend import (
     FULL,
     Sums,
     blend_tiles,
@@ -19,7 +19,7 @@ from slideloom.postprocess.blend import (
     overlapping_labels,
     sum_weights,
 )
-from slideloom.postprocess.windows import WINDOWS, TileWeights, WindowName, tile_weights
+from slideloom.postprocess.masks.windows import WINDOWS, TileWeights, WindowName, tile_weights
 from slideloom.tiling.grid import GridIndex, RegionGrid, TileGrid
 from slideloom.wsi.geometry import Box, Size
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage.measure import label
 
-from slideloom.postprocess.agreement import SAME
-from slideloom.postprocess.claims import Claims, largest_parts, settle_claims
 from slideloom.postprocess.pixels import PixelSets
+from slideloom.postprocess.stitching.agreement import SAME
+from slideloom.postprocess.stitching.claims import Claims, largest_parts, settle_claims
 
 Masks = NDArray[np.bool_]
 

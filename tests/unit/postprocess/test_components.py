@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from slideloom.postprocess.components import class_runs, connected_objects, reaches_other_regions
+from slideloom.postprocess.masks.components import (
+    class_runs,
+    connected_objects,
+    reaches_other_regions,
+)
 from slideloom.postprocess.objects import Objects
 from slideloom.wsi.geometry import Box
 

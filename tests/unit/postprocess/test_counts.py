@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from slideloom.postprocess.counts import CountedArea, CountTally
+from slideloom.postprocess.measure.counts import CountedArea, CountTally
 
 NAMES = ("tumour", "stroma", "other")
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from slideloom.postprocess.decoding.boxes import BoxSettings, TileBoxes
-from slideloom.postprocess.detection_stitch import (
+from slideloom.postprocess.detection.detections import Detections, TileDetections
+from slideloom.postprocess.detection.stitch import (
     StitchedDetections,
     settle_detections,
     stitch_detections,
 )
-from slideloom.postprocess.detections import Detections, TileDetections
 from slideloom.testing import Scene, make_scene
 from slideloom.tiling.grid import RegionGrid, Tile, TileGrid
 from slideloom.wsi.geometry import Size

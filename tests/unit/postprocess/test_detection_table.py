@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import shapely
 
-from slideloom.postprocess.detection_table import detection_members, tabulate_detections
-from slideloom.postprocess.detections import Detections
-from slideloom.postprocess.table import Roi, Scale
+from slideloom.postprocess.detection.detections import Detections
+from slideloom.postprocess.detection.table import detection_members, tabulate_detections
+from slideloom.postprocess.measure.table import Roi, Scale
 from slideloom.wsi.geometry import Size
 
 # Two level-0 pixels to a model pixel.

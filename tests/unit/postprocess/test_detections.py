@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from slideloom.postprocess.decoding.boxes import TileBoxes
-from slideloom.postprocess.detections import (
+from slideloom.postprocess.detection.detections import (
     Detections,
     TileDetections,
     detections_of_tile,

@@ -11,7 +11,7 @@ from skimage.color import rgb2hed
 from skimage.measure import regionprops_table
 
 from slideloom.errors import RegionError
-from slideloom.postprocess.intensity import (
+from slideloom.postprocess.measure.intensity import (
     Intensities,
     IntensityTally,
     measure_intensities,

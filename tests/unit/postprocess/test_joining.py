@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.measure import label
 
-from slideloom.postprocess.agreement import Agreement, find_agreement, likeness
 from slideloom.postprocess.decoding import TileObjects
-from slideloom.postprocess.joining import group_views
-from slideloom.postprocess.pieces import Pieces, pieces_of_tile
+from slideloom.postprocess.stitching.agreement import Agreement, find_agreement, likeness
+from slideloom.postprocess.stitching.joining import group_views
+from slideloom.postprocess.stitching.pieces import Pieces, pieces_of_tile
 from slideloom.tiling.grid import GridIndex, TileGrid
 from slideloom.wsi.geometry import Box, Size
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import find_contours
 
-from slideloom.postprocess.outlines import batches, trace_outlines
+from slideloom.postprocess.masks.rasterize import rasterize
+from slideloom.postprocess.measure.outlines import batches, trace_outlines
 from slideloom.postprocess.pixels import PixelSets
-from slideloom.postprocess.rasterize import rasterize
 from slideloom.wsi.geometry import Box
 from tests.makers.outline_twin import rings_of
 
@@ -94,7 +94,7 @@ def test_the_batches_of_a_trace_leave_no_mark(monkeypatch: pytest.MonkeyPatch) -
     labels = np.random.default_rng(0).integers(0, 30, (40, 40)).astype(np.int32)
     pixels = PixelSets.from_labels(labels, count=33, x0=-5, y0=7)
     whole = trace_outlines(pixels)
-    monkeypatch.setattr("slideloom.postprocess.outlines._BATCH_RUNS", 50)
+    monkeypatch.setattr("slideloom.postprocess.measure.outlines._BATCH_RUNS", 50)
     parts = trace_outlines(pixels)
     assert shapely.equals_identical(parts.geometry, whole.geometry).all()
     assert parts.perimeter_px.tolist() == whole.perimeter_px.tolist()

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slideloom.postprocess.agreement import find_agreement, likeness
 from slideloom.postprocess.decoding import TileObjects
-from slideloom.postprocess.joining import group_views
-from slideloom.postprocess.ownership import choose_whole
-from slideloom.postprocess.pieces import Pieces, pieces_of_tile
+from slideloom.postprocess.stitching.agreement import find_agreement, likeness
+from slideloom.postprocess.stitching.joining import group_views
+from slideloom.postprocess.stitching.ownership import choose_whole
+from slideloom.postprocess.stitching.pieces import Pieces, pieces_of_tile
 from slideloom.tiling.grid import GridIndex, TileGrid
 from slideloom.wsi.geometry import Box, Size
 

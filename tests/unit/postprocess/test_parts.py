@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slideloom.postprocess.decoding import TileObjects
-from slideloom.postprocess.parts import owned_parts, parts_beyond, whole_parts
-from slideloom.postprocess.pieces import Pieces, pieces_of_tile
+from slideloom.postprocess.stitching.parts import owned_parts, parts_beyond, whole_parts
+from slideloom.postprocess.stitching.pieces import Pieces, pieces_of_tile
 from slideloom.tiling.grid import TileGrid
 from slideloom.wsi.geometry import Size
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from slideloom.postprocess.decoding import TileObjects
-from slideloom.postprocess.pieces import WITNESS_PX, Pieces, pieces_of_tile
+from slideloom.postprocess.stitching.pieces import WITNESS_PX, Pieces, pieces_of_tile
 from slideloom.tiling.grid import GridIndex, Tile, TileGrid
 from slideloom.wsi.geometry import Box, Size
 

@@ -9,9 +9,9 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from skimage.measure import regionprops_table
 
-from slideloom.postprocess.outlines import trace_outlines
+from slideloom.postprocess.measure.outlines import trace_outlines
+from slideloom.postprocess.measure.shape import Shapes, circularity, measure_shapes
 from slideloom.postprocess.pixels import PixelSets
-from slideloom.postprocess.shape import Shapes, circularity, measure_shapes
 
 masks = arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9))).filter(np.any)
 X0, Y0 = 3, -2

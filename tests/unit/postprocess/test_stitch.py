@@ -13,8 +13,8 @@ from skimage.measure import label
 
 from slideloom.postprocess.decoding import TileObjects
 from slideloom.postprocess.objects import Objects
-from slideloom.postprocess.pieces import Pieces, pieces_of_tile
-from slideloom.postprocess.stitch import stitch_pieces
+from slideloom.postprocess.stitching.pieces import Pieces, pieces_of_tile
+from slideloom.postprocess.stitching.stitch import stitch_pieces
 from slideloom.tiling.grid import GridIndex, Tile, TileGrid
 from slideloom.wsi.geometry import Box, Size
 

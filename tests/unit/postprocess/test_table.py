@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from slideloom.postprocess.objects import Objects
-from slideloom.postprocess.pixels import PixelSets
-from slideloom.postprocess.table import (
+from slideloom.postprocess.measure.table import (
     Roi,
     Scale,
     roi_members,
     tabulate_objects,
 )
+from slideloom.postprocess.objects import Objects
+from slideloom.postprocess.pixels import PixelSets
 from slideloom.wsi.geometry import Size
 
 SCALE = Scale(extent=Size(width=40, height=30), mpp=0.5, slide_mpp=0.2)

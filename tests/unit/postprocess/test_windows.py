@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from slideloom.postprocess.windows import HIGHEST, WINDOWS, WindowName, tile_weights
+from slideloom.postprocess.masks.windows import HIGHEST, WINDOWS, WindowName, tile_weights
 
 BELLS: tuple[WindowName, ...] = ("hann", "gaussian")
 

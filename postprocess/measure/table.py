@@ -14,10 +14,10 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
+from slideloom.postprocess.measure.outlines import trace_outlines
+from slideloom.postprocess.measure.shape import circularity, measure_shapes
 from slideloom.postprocess.objects import Objects
-from slideloom.postprocess.outlines import trace_outlines
 from slideloom.postprocess.pixels import PixelSets
-from slideloom.postprocess.shape import circularity, measure_shapes
 from slideloom.wsi.geometry import Size
 
 _NAMESPACE = uuid.UUID("5b1e0a5e-6d0b-5c0e-9f5a-2f4b8f1d7c11")

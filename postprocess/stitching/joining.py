@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slideloom.postprocess import run_loops
-from slideloom.postprocess.agreement import Agreement
-from slideloom.postprocess.pieces import Pieces
+from slideloom.postprocess.stitching.agreement import Agreement
+from slideloom.postprocess.stitching.pieces import Pieces
 from slideloom.wsi.jit import jit
 
 Longs = NDArray[np.int64]

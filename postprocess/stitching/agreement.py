@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slideloom.postprocess.box_pairs import find_near_pairs
-from slideloom.postprocess.pieces import Pieces
+from slideloom.postprocess.stitching.pieces import Pieces
 from slideloom.tiling.grid import TileGrid
 from slideloom.wsi.jit import jit
 

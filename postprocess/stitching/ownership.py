@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from slideloom.postprocess.agreement import cores_of, windows_of
-from slideloom.postprocess.pieces import Pieces
+from slideloom.postprocess.stitching.agreement import cores_of, windows_of
+from slideloom.postprocess.stitching.pieces import Pieces
 from slideloom.tiling.grid import TileGrid
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from slideloom.postprocess.windows import TileWeights
+from slideloom.postprocess.masks.windows import TileWeights
 from slideloom.tiling.grid import Tile
 from slideloom.wsi.geometry import Box
 from slideloom.wsi.jit import jit

@@ -8,9 +8,9 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from slideloom.postprocess.agreement import cores_of, windows_of
-from slideloom.postprocess.pieces import Pieces
 from slideloom.postprocess.pixels import PixelSets
+from slideloom.postprocess.stitching.agreement import cores_of, windows_of
+from slideloom.postprocess.stitching.pieces import Pieces
 from slideloom.tiling.grid import TileGrid
 
 Longs = NDArray[np.int64]

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from slideloom.postprocess.agreement import find_agreement
 from slideloom.postprocess.objects import Objects
-from slideloom.postprocess.pieces import Pieces
-from slideloom.postprocess.stitch import stitch_pieces
+from slideloom.postprocess.stitching.agreement import find_agreement
+from slideloom.postprocess.stitching.pieces import Pieces
+from slideloom.postprocess.stitching.stitch import stitch_pieces
 from slideloom.tiling.grid import Region, TileGrid
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slideloom.postprocess import run_loops
-from slideloom.postprocess.agreement import SAME
 from slideloom.postprocess.pixels import PixelSets
+from slideloom.postprocess.stitching.agreement import SAME
 from slideloom.wsi.jit import jit
 
 Longs = NDArray[np.int64]

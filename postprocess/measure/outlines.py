@@ -15,7 +15,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from slideloom.postprocess.outline_loops import gather, trace
+from slideloom.postprocess.measure.outline_loops import gather, trace
 from slideloom.postprocess.pixels import PixelSets
 
 _BATCH_RUNS = 200_000

@@ -28,12 +28,17 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from slideloom.postprocess import box_groups
-from slideloom.postprocess.agreement import is_shared
-from slideloom.postprocess.box_groups import Limits, Views
 from slideloom.postprocess.box_pairs import find_near_pairs
 from slideloom.postprocess.decoding.boxes import BoxSettings
-from slideloom.postprocess.detections import EDGE_PX, Detections, TileDetections, home_tiles
+from slideloom.postprocess.detection import groups as box_groups
+from slideloom.postprocess.detection.detections import (
+    EDGE_PX,
+    Detections,
+    TileDetections,
+    home_tiles,
+)
+from slideloom.postprocess.detection.groups import Limits, Views
+from slideloom.postprocess.stitching.agreement import is_shared
 from slideloom.tiling.grid import Region, TileGrid
 
 _Ints = NDArray[np.int64]

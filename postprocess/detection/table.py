@@ -11,8 +11,8 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
-from slideloom.postprocess.detections import Detections
-from slideloom.postprocess.table import Roi, Scale
+from slideloom.postprocess.detection.detections import Detections
+from slideloom.postprocess.measure.table import Roi, Scale
 
 _NAMESPACE = uuid.UUID("0c6e1c1e-3a57-5f0b-9d53-6f0a1d1f7b42")
 

@@ -26,14 +26,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from slideloom.postprocess.agreement import Agreement, find_agreement, likeness
-from slideloom.postprocess.claims import Claims, largest_parts, settle_claims
-from slideloom.postprocess.joining import group_views
 from slideloom.postprocess.objects import Objects
-from slideloom.postprocess.ownership import choose_whole
-from slideloom.postprocess.parts import Parts, owned_parts, parts_beyond, whole_parts
-from slideloom.postprocess.pieces import Pieces
 from slideloom.postprocess.pixels import PixelSets
+from slideloom.postprocess.stitching.agreement import Agreement, find_agreement, likeness
+from slideloom.postprocess.stitching.claims import Claims, largest_parts, settle_claims
+from slideloom.postprocess.stitching.joining import group_views
+from slideloom.postprocess.stitching.ownership import choose_whole
+from slideloom.postprocess.stitching.parts import Parts, owned_parts, parts_beyond, whole_parts
+from slideloom.postprocess.stitching.pieces import Pieces
 from slideloom.tiling.grid import TileGrid
 
 Longs = NDArray[np.int64]

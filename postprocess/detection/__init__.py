@@ -1,0 +1,1 @@
+"""Boxes and points: stitched and tabulated."""

@@ -1,0 +1,1 @@
+"""Class masks: blended, and turned into areas."""

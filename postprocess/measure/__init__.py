@@ -1,0 +1,1 @@
+"""Outlines, shapes, intensities, tables and counts."""

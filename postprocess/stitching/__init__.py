@@ -1,0 +1,1 @@
+"""Pieces that single tiles see become the objects of the slide."""
