@@ -17,7 +17,7 @@ from slideloom.workflows.store import RegionStore
 
 OBJECTS_PER_PART = 50_000
 """Objects that are measured and written at one time, at most."""
-RUNS_PER_PART = 2_000_000
+RUNS_PER_PART = 400_000
 """Runs of pixels in them, at most, but for a single object that has more."""
 
 _BLOCK_PX = 1024

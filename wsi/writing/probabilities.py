@@ -23,6 +23,7 @@ from zarr.errors import ContainsGroupError
 
 from slideloom.errors import OutputError
 from slideloom.wsi.geometry import Box, Mpp, Size
+from slideloom.wsi.writing.labels import UNSEARCHED
 from slideloom.wsi.writing.ome_zarr import multiscale_metadata
 from slideloom.wsi.writing.pyramid import halve, pyramid_sizes
 
@@ -132,4 +133,5 @@ def _create_level(
         fill_value=0,
         dimension_names=["c", "y", "x"],
         overwrite=level > 0,
+        config=UNSEARCHED,
     )
