@@ -28,7 +28,7 @@ from slideloom.workflows.found import KEYS, SETTLED, FoundObjects, order_keys
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.store import Arrays, RegionStore, under
 from slideloom.wsi import Box, Slide
-from slideloom.wsi.writing.labels import LabelImage
+from slideloom.wsi.writing.labels import LabelImage, write_chunks
 
 _WAITING = "waiting."
 
@@ -130,4 +130,4 @@ def _paint_region(
     settled.pixels.paint(canvas, found.places(number) + 1, frame=core)
     places = found.rest_places[crossing]
     found.rest.pixels.take(crossing).paint(canvas, places + 1, frame=core)
-    image[core.y0 : core.y1, core.x0 : core.x1] = canvas
+    write_chunks(image, canvas, box=core)

@@ -38,7 +38,7 @@ from slideloom.workflows.found import KEYS, SETTLED, FoundObjects, order_keys
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.store import Arrays, RegionStore, under
 from slideloom.wsi import Box, Slide
-from slideloom.wsi.writing.labels import LabelClass, LabelImage
+from slideloom.wsi.writing.labels import LabelClass, LabelImage, write_chunks
 from slideloom.wsi.writing.probabilities import ProbabilityChannel
 
 _OWN = "own."
@@ -94,11 +94,9 @@ class SemanticFlow:
             layers = blending.finish(region, store)
             core = region.core
             for array, mask in zip(masks, layers, strict=False):
-                if mask.any():
-                    array[core.y0 : core.y1, core.x0 : core.x1] = mask
+                write_chunks(array, mask, box=core)
             if probabilities is not None:
-                rest = layers[len(masks) :]
-                probabilities[:, core.y0 : core.y1, core.x0 : core.x1] = rest
+                write_chunks(probabilities, layers[len(masks) :], box=core)
             areas.connect(region, layers)
 
         run_jobs(partial(finish, region) for region in plan.regions)

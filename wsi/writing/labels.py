@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import dask.array as da
 import zarr
+from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 from zarr.errors import ContainsGroupError, GroupNotFoundError
 
@@ -32,7 +33,7 @@ _VERSION = "0.5"
 _GROUP = "labels"
 UNSEARCHED: dict[str, Any] = {"write_empty_chunks": True}
 """zarr does not look for chunks that hold nothing, which takes it four times as long as writing
-them; who writes leaves out what is empty."""
+them; `write_chunks` leaves them out."""
 _CODEC = BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")
 
 
@@ -109,6 +110,25 @@ def create_labels(
         arrays.append(_create_level(group, size, level=0, dtype=image.dtype, chunk_px=chunk_px))
     labels.attrs["ome"] = {"version": _VERSION, "labels": names}
     return tuple(arrays)
+
+
+def write_chunks(array: zarr.Array[Any], pixels: NDArray[Any], *, box: Box) -> None:
+    """Write pixels to a new array; chunks that hold nothing take no file.
+
+    Args:
+        array: `(..., y, x)`, of which nothing is written yet.
+        pixels: `(y, x)`, or `(..., y, x)` as the array.
+        box: Where the pixels lie: it starts at a chunk's corner and holds whole chunks, or all
+            that there is of them at the array's edge.
+    """
+    side = array.chunks[-1]
+    for y in range(0, box.height, side):
+        for x in range(0, box.width, side):
+            part = pixels[..., y : y + side, x : x + side]
+            if part.any():
+                height, width = part.shape[-2:]
+                rows = slice(box.y0 + y, box.y0 + y + height)
+                array[..., rows, box.x0 + x : box.x0 + x + width] = part
 
 
 def open_labels(store: Path, name: str, *, level: int = 0) -> zarr.Array[Any]:

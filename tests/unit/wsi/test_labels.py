@@ -11,7 +11,7 @@ from ome_zarr_models.v05.image_label import ImageLabel
 from ome_zarr_models.v05.labels import Labels
 
 from slideloom.errors import OutputError, SettingsError
-from slideloom.wsi import Size
+from slideloom.wsi import Box, Size
 from slideloom.wsi.writing.labels import (
     LabelClass,
     LabelImage,
@@ -19,6 +19,7 @@ from slideloom.wsi.writing.labels import (
     finish_labels,
     open_labels,
     read_labels,
+    write_chunks,
 )
 
 CLASSES = (
@@ -41,13 +42,17 @@ def filled(store: Path) -> tuple[Path, np.ndarray[Any, np.dtype[np.uint32]]]:
     truth = np.random.default_rng(0).integers(0, 2**32, SIZE.shape, dtype=np.uint32)
     truth[:256, :256] = 0
 
-    def write(place: tuple[int, int]) -> None:
-        window = (slice(place[0], place[0] + 256), slice(place[1], place[1] + 256))
-        nuclei[window] = truth[window]
-        mask[window] = (truth[window] % 3).astype(np.uint8)
+    bounds = Box.of_size(SIZE)
+
+    def write(corner: tuple[int, int]) -> None:
+        y, x = corner
+        box = Box(x0=x, y0=y, x1=x + 512, y1=y + 512).intersect(bounds)
+        pixels = truth[box.slices_in(bounds)]
+        write_chunks(nuclei, pixels, box=box)
+        write_chunks(mask, (pixels % 3).astype(np.uint8), box=box)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(write, [(y, x) for y in range(0, 700, 256) for x in range(0, 1301, 256)]))
+        list(pool.map(write, [(y, x) for y in range(0, 700, 512) for x in range(0, 1301, 512)]))
     finish_labels(store, threads=3)
     return store, truth
 
