@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import geopandas as gpd
 import shapely
 
 from slideloom.postprocess.measure.counts import CountedArea, CountTally
@@ -59,13 +60,6 @@ def deliver(
     """
     tally = CountTally(plan.class_names, counted_areas(plan))
     numbers: Counter[str] = Counter(dict.fromkeys(plan.class_names, 0))
-    thumbnail = slide.thumbnail(_OVERLAY_PX, sharp=True)
-    overlay = Overlay(
-        thumbnail,
-        classes=plan.spec.classes,
-        scale=thumbnail.shape[1] / slide.size.width,
-        mpp=plan.slide_mpp,
-    )
     context = ExportContext(
         classes=plan.spec.classes,
         object_type=flow.object_type if len(found) <= _MANY else "detection",
@@ -73,16 +67,33 @@ def deliver(
         mpp=plan.slide_mpp,
     )
     formats = dict.fromkeys((TABLE_FORMAT, *config.formats))
-    with open_exports(out, context, formats=formats) as writer:
+    with open_exports(out, context, formats=formats) as writer, ThreadPoolExecutor(1) as painter:
+        # The overlay has a thread of its own: it is drawn while files are written.
+        overlay = painter.submit(_new_overlay, slide, plan)
         tabulate = partial(flow.tabulate, slide=slide, plan=plan)
         for part in map_ahead(tabulate, found.parts(), workers=config.workers):
+            drawing = painter.submit(_draw, overlay, part.objects)
             writer.write(part.objects)
             tally.add(part.objects, part.members)
             numbers.update(part.objects["class"].value_counts().to_dict())
-            overlay.add(part.objects)
-    write_png(out / OVERLAY_FILE, overlay.finish())
+            drawing.result()
+        painter.submit(lambda: write_png(out / OVERLAY_FILE, overlay.result().finish())).result()
     write_csv(out / COUNTS_FILE, tally.table(slide.name))
     return dict(numbers)
+
+
+def _new_overlay(slide: Slide, plan: RunPlan) -> Overlay:
+    thumbnail = slide.thumbnail(_OVERLAY_PX, sharp=True)
+    return Overlay(
+        thumbnail,
+        classes=plan.spec.classes,
+        scale=thumbnail.shape[1] / slide.size.width,
+        mpp=plan.slide_mpp,
+    )
+
+
+def _draw(overlay: Future[Overlay], objects: gpd.GeoDataFrame) -> None:
+    overlay.result().add(objects)
 
 
 def counted_areas(plan: RunPlan) -> list[CountedArea]:

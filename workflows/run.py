@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -128,7 +129,9 @@ class _Run:
         labels = self.out / LABELS_FOLDER
         with self._stage("merge", len(self.plan.regions)), writing_to(labels):
             found = self._weave(store, labels)
-        with self._stage("export", 1):
+        # The coarser levels are built while tables are made: neither needs the other.
+        with self._stage("export", 1), ThreadPoolExecutor(1) as builder:
+            levels = builder.submit(self._build_levels, labels)
             counts = deliver(
                 found,
                 self.slide,
@@ -137,6 +140,7 @@ class _Run:
                 config=self.config,
                 out=self.out,
             )
+            levels.result()
             self.progress.advance(1)
         record = self._record(found, counts, bad_tiles=self._count_bad_tiles(store))
         write_report(self.out, record)
@@ -215,12 +219,16 @@ class _Run:
         found = self.flow.weave(
             self.plan, store, labels=labels, run_jobs=partial(run_jobs, workers=workers)
         )
-        if images:
-            finish_labels(folder, threads=workers)
-        if self.plan.probabilities:
-            finish_probabilities(probabilities, threads=workers)
         self.progress.advance(len(self.plan.regions))
         return found
+
+    def _build_levels(self, labels: Path) -> None:
+        workers = self.config.workers
+        with writing_to(labels):
+            if self.flow.label_images(self.model.spec):
+                finish_labels(labels, threads=workers)
+            if self.plan.probabilities:
+                finish_probabilities(self.out / PROBABILITIES_FOLDER, threads=workers)
 
     def _record(self, found: Found[Any], counts: dict[str, int], *, bad_tiles: int) -> RunRecord:
         plan, slide = self.plan, self.slide

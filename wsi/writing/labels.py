@@ -31,7 +31,7 @@ from slideloom.wsi.writing.pyramid import pyramid_sizes
 
 _VERSION = "0.5"
 _GROUP = "labels"
-UNSEARCHED: dict[str, Any] = {"write_empty_chunks": True}
+UNSEARCHED: Any = {"write_empty_chunks": True}
 """zarr does not look for chunks that hold nothing, which takes it four times as long as writing
 them; `write_chunks` leaves them out."""
 _CODEC = BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")
