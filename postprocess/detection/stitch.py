@@ -25,8 +25,6 @@ from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from slideloom.postprocess.box_pairs import find_near_pairs
 from slideloom.postprocess.decoding.boxes import BoxSettings
@@ -38,6 +36,7 @@ from slideloom.postprocess.detection.detections import (
     home_tiles,
 )
 from slideloom.postprocess.detection.groups import Limits, Views
+from slideloom.postprocess.locality import linked_to, seen_by_others
 from slideloom.postprocess.stitching.agreement import is_shared
 from slideloom.tiling.grid import Region, TileGrid
 
@@ -120,14 +119,10 @@ def settle_detections(
     """
     seen = _in_order(seen)
     near = _near_pairs(seen, grid=grid, settings=settings)
-    graph = coo_array(
-        (np.ones(len(near.first), np.bool_), (near.first, near.second)), (len(seen), len(seen))
-    )
-    component = connected_components(graph, directed=False)[1]
-    reach = grid.halo_px + settings.radius_px
-    open_components = np.zeros(len(seen), np.bool_)
-    open_components[component[_seen_by_others(seen.boxes, region, grid=grid, reach=reach)]] = True
-    waits = open_components[component]
+    # One pixel more: a coordinate between pixels may lie on the edge itself.
+    reach_px = grid.halo_px + settings.radius_px + 1
+    open_views = seen_by_others(seen.boxes, region, grid=grid, reach_px=reach_px)
+    waits = linked_to(open_views, first=near.first, second=near.second)
     place = np.cumsum(~waits) - 1
     final = ~waits[near.first]
     stitched = _stitch(
@@ -138,18 +133,6 @@ def settle_detections(
         settings=settings,
     )
     return SettledDetections(stitched=stitched, waiting=seen.take(np.flatnonzero(waits)))
-
-
-def _seen_by_others(
-    boxes: NDArray[np.float64], region: Region, *, grid: TileGrid, reach: float
-) -> NDArray[np.bool_]:
-    """Whether a tile of another region may have a view near each box; `(n,)`."""
-    core, bounds = region.core, grid.bounds
-    lowest = [core.x0 + reach if core.x0 > 0 else -np.inf]
-    lowest.append(core.y0 + reach if core.y0 > 0 else -np.inf)
-    highest = [core.x1 - reach if core.x1 < bounds.x1 else np.inf]
-    highest.append(core.y1 - reach if core.y1 < bounds.y1 else np.inf)
-    return np.asarray(((boxes[:, :2] <= lowest) | (boxes[:, 2:] >= highest)).any(axis=1))
 
 
 def _in_order(seen: TileDetections) -> TileDetections:

@@ -45,6 +45,12 @@ class Agreement:
             first=self.first[index], second=self.second[index], common=self.common[index]
         )
 
+    def among(self, chosen: NDArray[np.bool_]) -> Agreement:
+        """The pairs of chosen pieces `(n,)`, as indices into the chosen ones alone."""
+        place = np.cumsum(chosen) - 1
+        pairs = self.take(chosen[self.first] & chosen[self.second])
+        return Agreement(first=place[pairs.first], second=place[pairs.second], common=pairs.common)
+
 
 def windows_of(tile: NDArray[np.integer], *, grid: TileGrid) -> NDArray[np.int64]:
     """Windows of tiles, `(n, 2)` rows (row, col) to `(n, 4)` rows `(x0, y0, x1, y1)`."""

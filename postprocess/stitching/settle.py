@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from slideloom.postprocess.locality import linked_to, seen_by_others
 from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.stitching.agreement import find_agreement
 from slideloom.postprocess.stitching.pieces import Pieces
-from slideloom.postprocess.stitching.stitch import stitch_pieces
+from slideloom.postprocess.stitching.stitch import in_order, stitch_agreed
 from slideloom.tiling.grid import Region, TileGrid
 
 
@@ -45,37 +44,16 @@ def settle_region(
         grid: The grid of its tiles.
         predicted: `(rows, cols)`, which tiles of the slide were or will be predicted.
     """
+    pieces = in_order(pieces)
     agreement = find_agreement(pieces, grid=grid)
-    links = np.ones(len(agreement.first), np.bool_)
-    graph = coo_array((links, (agreement.first, agreement.second)), (len(pieces), len(pieces)))
-    component = connected_components(graph, directed=False)[1]
-    seen = seen_by_others(pieces.pixels.boxes, region, grid=grid)
-    open_components = np.zeros(len(pieces), np.bool_)
-    open_components[component[seen]] = True
-    waits = open_components[component]
-    final = pieces.take(np.flatnonzero(~waits))
+    seen = seen_by_others(pieces.pixels.boxes, region, grid=grid, reach_px=grid.halo_px)
+    waits = linked_to(seen, first=agreement.first, second=agreement.second)
     return Settled(
-        objects=stitch_pieces(final, grid=grid, predicted=predicted),
+        objects=stitch_agreed(
+            pieces.take(np.flatnonzero(~waits)),
+            agreement.among(~waits),
+            grid=grid,
+            predicted=predicted,
+        ),
         waiting=pieces.take(np.flatnonzero(waits)),
     )
-
-
-def seen_by_others(
-    boxes: NDArray[np.integer], region: Region, *, grid: TileGrid
-) -> NDArray[np.bool_]:
-    """Whether a tile of another region may show a pixel of each box, `(n, 4)` to `(n,)`.
-
-    Such a tile sees up to a halo into the region's core. No tile lies beyond the slide's edge.
-    """
-    core, bounds, halo = region.core, grid.bounds, grid.halo_px
-    x0, y0, x1, y1 = boxes.T
-    seen = np.zeros(len(boxes), np.bool_)
-    if core.x0 > bounds.x0:
-        seen |= x0 < core.x0 + halo
-    if core.y0 > bounds.y0:
-        seen |= y0 < core.y0 + halo
-    if core.x1 < bounds.x1:
-        seen |= x1 > core.x1 - halo
-    if core.y1 < bounds.y1:
-        seen |= y1 > core.y1 - halo
-    return seen

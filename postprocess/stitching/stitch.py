@@ -54,8 +54,14 @@ def stitch_pieces(pieces: Pieces, *, grid: TileGrid, predicted: NDArray[np.bool_
     Returns:
         The same objects in the same order for every order of the pieces.
     """
-    pieces = pieces.take(_canonical_order(pieces))
-    agreement = find_agreement(pieces, grid=grid)
+    pieces = in_order(pieces)
+    return stitch_agreed(pieces, find_agreement(pieces, grid=grid), grid=grid, predicted=predicted)
+
+
+def stitch_agreed(
+    pieces: Pieces, agreement: Agreement, *, grid: TileGrid, predicted: NDArray[np.bool_]
+) -> Objects:
+    """`stitch_pieces`, given the pieces of `in_order` and all agreement between them."""
     groups = group_views(pieces, agreement, likeness=likeness(pieces, agreement, grid=grid))
     whole = choose_whole(pieces, groups, grid=grid)
     stood_for = np.bincount(groups, whole) > 0
@@ -67,10 +73,10 @@ def stitch_pieces(pieces: Pieces, *, grid: TileGrid, predicted: NDArray[np.bool_
     return _settle(objects, pieces, groups=groups, agreement=agreement, owned=owned).sorted()
 
 
-def _canonical_order(pieces: Pieces) -> Longs:
-    """By tile, then first pixel."""
+def in_order(pieces: Pieces) -> Pieces:
+    """The pieces by tile, then first pixel."""
     first = pieces.pixels.first_pixels
-    return np.lexsort((first[:, 1], first[:, 0], pieces.tile[:, 1], pieces.tile[:, 0]))
+    return pieces.take(np.lexsort((first[:, 1], first[:, 0], pieces.tile[:, 1], pieces.tile[:, 0])))
 
 
 def _numbered(groups: Longs) -> Longs:

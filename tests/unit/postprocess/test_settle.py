@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 from skimage.measure import label
 
 from slideloom.postprocess.decoding import TileObjects
+from slideloom.postprocess.locality import seen_by_others
 from slideloom.postprocess.objects import Objects
 from slideloom.postprocess.stitching.pieces import Pieces, pieces_of_tile
-from slideloom.postprocess.stitching.settle import seen_by_others, settle_region
+from slideloom.postprocess.stitching.settle import settle_region
 from slideloom.postprocess.stitching.stitch import stitch_pieces
 from slideloom.tiling.grid import Region, RegionGrid, Tile, TileGrid
 from slideloom.wsi.geometry import Box, Size
@@ -102,14 +103,18 @@ def test_a_halo_inside_the_core_is_seen_by_others() -> None:
             [30, 30, 32, 39],
         ]
     )
-    seen = seen_by_others(boxes, region, grid=grid)
+    seen = seen_by_others(boxes, region, grid=grid, reach_px=grid.halo_px)
     assert seen.tolist() == [False, True, True, True, True]
 
 
 def test_no_one_looks_in_from_beyond_the_slide() -> None:
     region, grid = _region(0, 2)
     boxes = np.array([[42, 0, 60, 18], [41, 0, 60, 18], [42, 0, 60, 19]])
-    assert seen_by_others(boxes, region, grid=grid).tolist() == [False, True, True]
+    assert seen_by_others(boxes, region, grid=grid, reach_px=grid.halo_px).tolist() == [
+        False,
+        True,
+        True,
+    ]
 
 
 def test_a_region_that_is_the_slide_leaves_nothing_waiting() -> None:
