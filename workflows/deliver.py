@@ -65,6 +65,8 @@ def deliver(
         object_type=flow.object_type if len(found) <= _MANY else "detection",
         offset=slide.bounds_offset,
         mpp=plan.slide_mpp,
+        # A task with masks traces its outlines; the others have boxes and points.
+        traced=bool(flow.label_images(plan.spec)),
     )
     formats = dict.fromkeys((TABLE_FORMAT, *config.formats))
     with open_exports(out, context, formats=formats) as writer, ThreadPoolExecutor(1) as painter:

@@ -25,12 +25,14 @@ class ExportContext:
             of a semantic result.
         offset: Where the image as QuPath opens it begins, in level-0 pixels (the slide's bounds).
         mpp: Micrometres per level-0 pixel.
+        traced: Whether all polygons were traced along pixels: those are valid, and need no test.
     """
 
     classes: tuple[ModelClass, ...]
     object_type: ObjectType
     offset: Point
     mpp: float
+    traced: bool = False
 
 
 class TableWriter(Protocol):

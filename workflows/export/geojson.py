@@ -104,7 +104,8 @@ class GeojsonWriter:
 
     def _write_batch(self, objects: gpd.GeoDataFrame, measured: list[str]) -> None:
         classes = self._class_numbers(objects["class"])
-        shapes = round_shapes(objects.geometry.to_numpy(), self._context.offset)
+        geometry = objects.geometry.to_numpy()
+        shapes = round_shapes(geometry, self._context.offset, traced=self._context.traced)
         kept = objects[shapes.kept]
         if kept.empty:
             return

@@ -30,14 +30,16 @@ class RoundedShapes:
         steps: `(p, 2)` int64, the points of `tree` in hundredths of a pixel.
         tree: The `m` shapes that are left, in the order given; its own points are not rounded.
         kept: `(n,)`, which of the shapes given are left.
+        unmoved: `(m,)`, whether all points of a shape were multiples of 0.01 px before.
     """
 
     steps: NDArray[np.int64]
     tree: RingTree
     kept: NDArray[np.bool_]
+    unmoved: NDArray[np.bool_]
 
 
-def round_shapes(geometry: NDArray[Any], offset: Point) -> RoundedShapes:
+def round_shapes(geometry: NDArray[Any], offset: Point, *, traced: bool = False) -> RoundedShapes:
     """Shift shapes so that `offset` becomes the origin, and round them to 0.01 px.
 
     A polygon that rounding makes invalid is repaired, which moves its points by up to 0.125 px.
@@ -47,12 +49,15 @@ def round_shapes(geometry: NDArray[Any], offset: Point) -> RoundedShapes:
     Args:
         geometry: `(n,)` shapely geometries, in level-0 pixels.
         offset: The new origin, in level-0 pixels.
+        traced: Whether the polygons were traced along pixels, so that they are valid as they come,
+            and stay so where rounding moves none of their points: to test large ones takes long.
     """
     origin = np.array([offset.x, offset.y], np.float64)
     kinds = shapely.get_type_id(geometry)
     kept = np.isin(kinds, [*_POLYGONS, shapely.GeometryType.POINT]) & ~shapely.is_empty(geometry)
     shapes = _rounded(geometry, kept, origin=origin)
-    doubtful = np.flatnonzero(kept)[~proven_simple(shapes.steps, shapes.tree)]
+    valid = shapes.unmoved if traced else np.zeros(len(shapes.unmoved), np.bool_)
+    doubtful = np.flatnonzero(kept)[~(valid | proven_simple(shapes.steps, shapes.tree))]
     rounded = shapely.transform(
         geometry[doubtful], lambda xy: np.rint((xy - origin) * _STEPS_PER_PX) / _STEPS_PER_PX
     )
@@ -70,8 +75,13 @@ def _rounded(
     geometry: NDArray[Any], kept: NDArray[np.bool_], *, origin: NDArray[np.float64]
 ) -> RoundedShapes:
     tree = ring_tree(geometry[kept])
-    steps = np.rint((tree.points - origin) * _STEPS_PER_PX).astype(np.int64)
-    return RoundedShapes(steps=steps, tree=tree, kept=kept)
+    exact = (tree.points - origin) * _STEPS_PER_PX
+    rounded = np.rint(exact)
+    moved = np.concatenate([[0], np.cumsum((exact != rounded).any(axis=1))])
+    starts = moved[tree.rings[tree.polygons[tree.objects]]]
+    return RoundedShapes(
+        steps=rounded.astype(np.int64), tree=tree, kept=kept, unmoved=np.diff(starts) == 0
+    )
 
 
 def _repair(geometry: NDArray[Any]) -> NDArray[Any]:

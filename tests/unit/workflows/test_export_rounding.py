@@ -116,3 +116,24 @@ def test_a_valid_polygon_keeps_its_area(points: list[tuple[float, float]]) -> No
     # Each point moves by at most half a step, or half a repair step where it was repaired.
     bound = (0.125 * np.sqrt(2)) * polygon.length + 1
     assert abs(shapely.area(polygons_of(rounded)).sum() - polygon.area) <= bound
+
+
+def test_what_was_traced_is_tested_only_where_rounding_moves_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tested: list[int] = []
+    is_valid = shapely.is_valid
+
+    def counting(geometry: Any) -> Any:
+        tested.append(len(geometry))
+        return is_valid(geometry)
+
+    monkeypatch.setattr("slideloom.workflows.export.rounding.shapely.is_valid", counting)
+    ring = Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], [[(2, 2), (4, 2), (4, 4), (2, 4)]])
+    moved = shapely.transform(ring, lambda xy: xy / 3)
+    given = array_of(ring, moved)
+    for traced in (True, False):
+        shapes = round_shapes(given, ORIGIN, traced=traced)
+        assert shapes.kept.all()
+        assert shapes.unmoved.tolist() == [True, False]
+    assert tested == [1, 2]
