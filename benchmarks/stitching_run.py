@@ -197,13 +197,10 @@ def _weave(
     def paint(jobs: Iterable[Callable[[], None]]) -> None:
         run_jobs((partial(timed, job) for job in jobs), workers=workers)
 
+    named = {image.name: array for image, array in zip(images, arrays, strict=True)}
     with clock.stage(WEAVE):
-        return flow.weave(
-            plan,
-            store,
-            labels={image.name: array for image, array in zip(images, arrays, strict=True)},
-            run_jobs=paint,
-        )
+        found: Found[Objects] = flow.weaver(plan, store, labels=named).found(paint)
+        return found
 
 
 def _export(

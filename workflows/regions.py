@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -13,7 +14,7 @@ from dask.threaded import get
 from numpy.typing import NDArray
 
 from slideloom.models.tile_model import TileBatch, TileModel
-from slideloom.tiling.grid import Region, Tile
+from slideloom.tiling.grid import GridIndex, Region, RegionGrid, Tile
 from slideloom.workflows.flows import TaskFlow
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.store import RegionStore
@@ -111,3 +112,33 @@ def run_jobs(jobs: Iterable[Callable[[], None]], *, workers: int) -> None:
     # long as a tenth of the regions.
     graph = {f"job-{number}": (job,) for number, job in enumerate(jobs)}
     get(graph, list(graph), num_workers=workers)
+
+
+def run_regions(
+    regions: RegionGrid,
+    *,
+    predict: Callable[[Region], None],
+    finish: Callable[[Region], None],
+    workers: int,
+) -> None:
+    """Predict all regions, and finish each as soon as those that reach it are predicted.
+
+    So one region is finished while others wait for the network or for the disk.
+    """
+    graph: dict[str, tuple[object, ...]] = {}
+    for region in regions:
+        near = (region, *regions.reaching(region))
+        needed = [_key("predict", other.index) for other in near]
+        graph[_key("predict", region.index)] = (predict, region)
+        graph[_key("finish", region.index)] = (_after, needed, partial(finish, region))
+    get(graph, list(graph), num_workers=workers)
+
+
+def _key(step: str, index: GridIndex) -> str:
+    return f"{step}-{index.row}-{index.col}"
+
+
+def _after(needed: list[None], job: Callable[[], None]) -> None:
+    """Run a job when Dask has computed `needed`."""
+    del needed
+    job()

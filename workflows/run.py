@@ -16,18 +16,19 @@ from typing import Any
 from slideloom.errors import OutputError
 from slideloom.models.folder import load_model
 from slideloom.models.tile_model import TileModel
+from slideloom.tiling.grid import Region
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.deliver import deliver
 from slideloom.workflows.export import EXPORTERS, check_formats
 from slideloom.workflows.export.atomic import atomic_file, make_folder, writing_to
 from slideloom.workflows.flows import flow_for
-from slideloom.workflows.flows.flow import PROBABILITIES
+from slideloom.workflows.flows.flow import PROBABILITIES, Weaver
 from slideloom.workflows.flows.semantic import probability_channels
 from slideloom.workflows.found import Found
 from slideloom.workflows.memory import peak_memory_mb
 from slideloom.workflows.plan import RunPlan, plan_run
 from slideloom.workflows.progress import QuietProgress, RunProgress
-from slideloom.workflows.regions import BAD_TILES, RegionJob, run_jobs
+from slideloom.workflows.regions import BAD_TILES, RegionJob, run_jobs, run_regions
 from slideloom.workflows.report import write_report
 from slideloom.workflows.result import (
     COUNTS_FILE,
@@ -124,11 +125,13 @@ class _Run:
     def compute(self) -> SlideResult:
         """All stages."""
         store = self._prepare()
-        with self._stage("predict", int(self.plan.selected.sum())):
-            self._predict(store)
         labels = self.out / LABELS_FOLDER
-        with self._stage("merge", len(self.plan.regions)), writing_to(labels):
-            found = self._weave(store, labels)
+        weaver = self._weaver(store, labels)
+        with self._stage("predict", int(self.plan.selected.sum())), writing_to(labels):
+            self._predict(store, weaver)
+        with self._stage("merge", 1), writing_to(labels):
+            found = weaver.found(partial(run_jobs, workers=self.config.workers))
+            self.progress.advance(1)
         # The coarser levels are built while tables are made: neither needs the other.
         with self._stage("export", 1), ThreadPoolExecutor(1) as builder:
             levels = builder.submit(self._build_levels, labels)
@@ -167,7 +170,7 @@ class _Run:
                 shutil.rmtree(old)
         return RegionStore(work / self.plan.key)
 
-    def _predict(self, store: RegionStore) -> None:
+    def _predict(self, store: RegionStore, weaver: Weaver[Any]) -> None:
         job = RegionJob(
             slide=self.slide,
             model=self.model,
@@ -177,13 +180,16 @@ class _Run:
             batch_size=self.config.batch_size,
             advance=self.progress.advance,
         )
-        todo = []
-        for region in self.plan.regions:
+
+        def predict(region: Region) -> None:
             if store.has(region.index):
                 self.progress.advance(len(self.plan.tiles_of(region)))
             else:
-                todo.append(partial(job.run, region))
-        run_jobs(todo, workers=self.config.workers)
+                job.run(region)
+
+        run_regions(
+            self.plan.regions, predict=predict, finish=weaver.finish, workers=self.config.workers
+        )
 
     def _count_bad_tiles(self, store: RegionStore) -> int:
         """Stored tiles that were read as blank, by this run or before it was interrupted."""
@@ -192,7 +198,8 @@ class _Run:
             met.update(map(tuple, store.load_array(region.index, BAD_TILES).tolist()))
         return len(met)
 
-    def _weave(self, store: RegionStore, folder: Path) -> Found[Any]:
+    def _weaver(self, store: RegionStore, folder: Path) -> Weaver[Any]:
+        """With new label images in `folder`, and new probabilities where they are kept."""
         shutil.rmtree(folder, ignore_errors=True)
         images = self.flow.label_images(self.model.spec)
         labels: dict[str, Any] = {}
@@ -215,12 +222,7 @@ class _Run:
                 mpp=self.plan.grid.mpp,
                 chunk_px=label_chunk_px(self.plan),
             )
-        workers = self.config.workers
-        found = self.flow.weave(
-            self.plan, store, labels=labels, run_jobs=partial(run_jobs, workers=workers)
-        )
-        self.progress.advance(len(self.plan.regions))
-        return found
+        return self.flow.weaver(self.plan, store, labels=labels)
 
     def _build_levels(self, labels: Path) -> None:
         workers = self.config.workers

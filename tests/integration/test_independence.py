@@ -1,7 +1,6 @@
 """The same result however it was computed: regions, batches, workers, order, a kill in between."""
 
 import hashlib
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,11 @@ from slideloom.testing import (
 )
 from slideloom.workflows import run as run_module
 from slideloom.workflows.config import RunConfig
-from slideloom.workflows.regions import run_jobs
 from slideloom.workflows.result import SlideResult
 from slideloom.workflows.run import run_slide
 from slideloom.wsi import Box, Size
 from tests.makers.cases import make_cases
+from tests.makers.orders import regions_in
 
 NOISE = TileNoise(jitter_px=2, faint_share=0.3, faint_px=60, seed=9)
 TILE_PX, HALO_PX, REGION_PX = 64, 12, 160
@@ -93,10 +92,8 @@ def test_the_order_of_regions_changes_no_byte(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def run_backwards(jobs: Iterable[Callable[[], None]], *, workers: int) -> None:
-        run_jobs(list(jobs)[::-1], workers=workers)
-
-    monkeypatch.setattr(run_module, "run_jobs", run_backwards)
+    backwards = regions_in(lambda count: list(range(count))[::-1])
+    monkeypatch.setattr(run_module, "run_regions", backwards)
     result = run_slide(path, _model(cases), out=tmp_path, config=RUN)
     assert _bytes(result) == _bytes(once)
 

@@ -3,7 +3,6 @@
 The small matrix runs always, the large one (33,000 objects) with `-m slow`.
 """
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +23,11 @@ from slideloom.testing import (
 from slideloom.tiling.grid import GridIndex, TileGrid
 from slideloom.workflows import run as run_module
 from slideloom.workflows.config import RunConfig
-from slideloom.workflows.regions import run_jobs
 from slideloom.workflows.result import SlideResult
 from slideloom.workflows.run import run_slide
 from slideloom.wsi import Box, Size
 from tests.makers.cases import make_cases
+from tests.makers.orders import regions_in
 
 # Tile, halo, region, workers, batch size.
 Setting = tuple[int, int, int, int, int]
@@ -64,12 +63,9 @@ def large_path(large: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shuffled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Regions are started in a random order."""
 
-    def shuffle_jobs(jobs: Iterable[Callable[[], None]], *, workers: int) -> None:
-        listed = list(jobs)
-        order = np.random.default_rng(5).permutation(len(listed)).tolist()
-        run_jobs([listed[i] for i in order], workers=workers)
-
-    monkeypatch.setattr(run_module, "run_jobs", shuffle_jobs)
+    rng = np.random.default_rng(5)
+    order = regions_in(lambda count: rng.permutation(count).tolist())
+    monkeypatch.setattr(run_module, "run_regions", order)
 
 
 def _run(path: Path, scene: Scene, out: Path, setting: Setting) -> tuple[SlideResult, ModelSpec]:

@@ -100,25 +100,10 @@ class DetectionFlow:
             **under(_WAITING, settled.waiting.to_arrays()),
         }
 
-    def weave(
-        self, plan: RunPlan, store: RegionStore, *, labels: Labels, run_jobs: RunJobs
-    ) -> FoundDetections:
-        """Stitch what waits in all regions."""
-        del labels, run_jobs
-        places = [region.index for region in plan.regions]
-        waiting = [TileDetections.from_arrays(store.load(at, under=_WAITING)) for at in places]
-        rest = stitch_detections(
-            TileDetections.concat(waiting),
-            grid=plan.grid,
-            predicted=plan.selected,
-            settings=_settings(plan.spec),
-        )
-        settled = [Detections.from_arrays(store.load(at, under=SETTLED)) for at in places]
-        figures = [store.load_array(at, _FIGURES) for at in places]
-        return FoundDetections(
-            Detections.concat([*settled, _in_rois(rest.detections, plan)]),
-            np.sum([*figures, _figures(rest)], axis=0),
-        )
+    def weaver(self, plan: RunPlan, store: RegionStore, *, labels: Labels) -> DetectionWeaver:
+        """See `TaskFlow`."""
+        del labels
+        return DetectionWeaver(plan, store)
 
     def tabulate(self, part: Detections, *, slide: Slide, plan: RunPlan) -> TablePart:
         """See `TaskFlow`."""
@@ -136,6 +121,35 @@ class DetectionFlow:
         else:
             members = np.ones((1, len(part)), np.bool_)
         return TablePart(objects=table, members=members)
+
+
+class DetectionWeaver:
+    """Stitches what waits in all regions."""
+
+    def __init__(self, plan: RunPlan, store: RegionStore) -> None:
+        self._plan, self._store = plan, store
+
+    def finish(self, region: Region) -> None:
+        """Nothing: its own detections are finished, and what waits may hang on any region."""
+
+    def found(self, run_jobs: RunJobs) -> FoundDetections:
+        """The detections of all regions, and those of what waited."""
+        del run_jobs
+        plan, store = self._plan, self._store
+        places = [region.index for region in plan.regions]
+        waiting = [TileDetections.from_arrays(store.load(at, under=_WAITING)) for at in places]
+        rest = stitch_detections(
+            TileDetections.concat(waiting),
+            grid=plan.grid,
+            predicted=plan.selected,
+            settings=_settings(plan.spec),
+        )
+        settled = [Detections.from_arrays(store.load(at, under=SETTLED)) for at in places]
+        figures = [store.load_array(at, _FIGURES) for at in places]
+        return FoundDetections(
+            Detections.concat([*settled, _in_rois(rest.detections, plan)]),
+            np.sum([*figures, _figures(rest)], axis=0),
+        )
 
 
 def _rule(spec: ModelSpec) -> Decode:

@@ -28,6 +28,7 @@ RunJobs = Callable[[Iterable[Callable[[], None]]], None]
 
 P = TypeVar("P")
 """What a part of the found objects is."""
+P_co = TypeVar("P_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,21 @@ class TablePart:
     members: NDArray[np.bool_]
 
 
+class Weaver(Protocol[P_co]):
+    """Joins the digests of regions, first each with its neighbours', then all."""
+
+    def finish(self, region: Region) -> None:
+        """Finish what hangs on no region but those that reach this one; all of them are stored.
+
+        Called once for each region, from several threads at once, while others are predicted.
+        """
+        ...
+
+    def found(self, run_jobs: RunJobs) -> Found[P_co]:
+        """Join what is left; called once, when all regions are finished."""
+        ...
+
+
 class TaskFlow(Protocol[P]):
     """The stages of a run that depend on the task; `P` is how it keeps a part of its objects."""
 
@@ -58,10 +74,8 @@ class TaskFlow(Protocol[P]):
         """What has to be kept of one region's predictions."""
         ...
 
-    def weave(
-        self, plan: RunPlan, store: RegionStore, *, labels: Labels, run_jobs: RunJobs
-    ) -> Found[P]:
-        """Join the regions into objects, and fill the label images.
+    def weaver(self, plan: RunPlan, store: RegionStore, *, labels: Labels) -> Weaver[P]:
+        """What joins the regions of one slide into objects, and fills its label images.
 
         `labels` holds a `(y, x)` array for each of `label_images`, by name and in that order; and
         where the plan keeps probabilities, last, their `(c, y, x)` array as `PROBABILITIES`.

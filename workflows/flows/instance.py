@@ -62,11 +62,27 @@ class InstanceFlow:
             **seam_arrays(seam),
         }
 
-    def weave(
-        self, plan: RunPlan, store: RegionStore, *, labels: Labels, run_jobs: RunJobs
-    ) -> FoundObjects:
-        """Stitch what waits in all regions; object `i` in canonical order gets number `i + 1`."""
-        regions = plan.regions
+    def weaver(self, plan: RunPlan, store: RegionStore, *, labels: Labels) -> InstanceWeaver:
+        """See `TaskFlow`."""
+        return InstanceWeaver(plan, store, image=labels["objects"])
+
+    def tabulate(self, part: Objects, *, slide: Slide, plan: RunPlan) -> TablePart:
+        """See `TaskFlow`."""
+        return tabulate_part(part, slide=slide, plan=plan)
+
+
+class InstanceWeaver:
+    """Stitches what waits in all regions, and paints the numbers of all objects."""
+
+    def __init__(self, plan: RunPlan, store: RegionStore, *, image: zarr.Array[Any]) -> None:
+        self._plan, self._store, self._image = plan, store, image
+
+    def finish(self, region: Region) -> None:
+        """Nothing: an object's number depends on all that come before it."""
+
+    def found(self, run_jobs: RunJobs) -> FoundObjects:
+        """Object `i` in canonical order gets number `i + 1`."""
+        plan, store, regions = self._plan, self._store, self._plan.regions
         waiting = [Pieces.from_arrays(store.load(r.index, under=_WAITING)) for r in regions]
         rest = stitch_pieces(Pieces.concat(waiting), grid=plan.grid, predicted=plan.selected)
         rest = admit(rest, plan)
@@ -81,16 +97,12 @@ class InstanceFlow:
                 found,
                 number,
                 crossing=crossing.get(region.index, nobody),
-                image=labels["objects"],
+                image=self._image,
                 core=region.core,
             )
             for number, region in enumerate(regions)
         )
         return found
-
-    def tabulate(self, part: Objects, *, slide: Slide, plan: RunPlan) -> TablePart:
-        """See `TaskFlow`."""
-        return tabulate_part(part, slide=slide, plan=plan)
 
 
 def _rule_of(plan: RunPlan) -> Decode:

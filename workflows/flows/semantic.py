@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,33 +80,42 @@ class SemanticFlow:
             arrays = blending.keep(region, seen) | seam_arrays(seam)
         return arrays
 
-    def weave(
-        self, plan: RunPlan, store: RegionStore, *, labels: Labels, run_jobs: RunJobs
-    ) -> FoundObjects:
-        """Finish the borders of all regions, then connect each class's area."""
-        blending = _Blending.of(plan)
-        areas = _Areas(plan=plan, store=store.beside("areas"))
-        probabilities = labels.get(PROBABILITIES)
-        masks = [array for name, array in labels.items() if name != PROBABILITIES]
-
-        def finish(region: Region) -> None:
-            layers = blending.finish(region, store)
-            core = region.core
-            for array, mask in zip(masks, layers, strict=False):
-                write_chunks(array, mask, box=core)
-            if probabilities is not None:
-                write_chunks(probabilities, layers[len(masks) :], box=core)
-            areas.connect(region, layers)
-
-        run_jobs(partial(finish, region) for region in plan.regions)
-        places = [region.index for region in plan.regions]
-        return FoundObjects(
-            areas.store, places, rest=areas.crossing(), seam=total_seam(plan, store)
-        )
+    def weaver(self, plan: RunPlan, store: RegionStore, *, labels: Labels) -> SemanticWeaver:
+        """See `TaskFlow`."""
+        return SemanticWeaver(plan, store, labels=labels)
 
     def tabulate(self, part: Objects, *, slide: Slide, plan: RunPlan) -> TablePart:
         """See `TaskFlow`."""
         return tabulate_part(part, slide=slide, plan=plan)
+
+
+class SemanticWeaver:
+    """Finishes the borders of regions, writes their masks, and connects each class's area."""
+
+    def __init__(self, plan: RunPlan, store: RegionStore, *, labels: Labels) -> None:
+        self._plan, self._store = plan, store
+        self._blending = _Blending.of(plan)
+        self._areas = _Areas(plan=plan, store=store.beside("areas"))
+        self._masks = [array for name, array in labels.items() if name != PROBABILITIES]
+        self._probabilities = labels.get(PROBABILITIES)
+
+    def finish(self, region: Region) -> None:
+        """Count the neighbours' votes; write masks; keep the areas that end inside."""
+        layers = self._blending.finish(region, self._store)
+        for array, mask in zip(self._masks, layers, strict=False):
+            write_chunks(array, mask, box=region.core)
+        if self._probabilities is not None:
+            write_chunks(self._probabilities, layers[len(self._masks) :], box=region.core)
+        self._areas.connect(region, layers)
+
+    def found(self, run_jobs: RunJobs) -> FoundObjects:
+        """Connect the areas that cross regions."""
+        del run_jobs
+        places = [region.index for region in self._plan.regions]
+        rest = self._areas.crossing()
+        return FoundObjects(
+            self._areas.store, places, rest=rest, seam=total_seam(self._plan, self._store)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
