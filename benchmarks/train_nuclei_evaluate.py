@@ -26,7 +26,7 @@ from slideloom.errors import SettingsError
 from slideloom.models.network import NetworkModel
 from slideloom.models.tile_model import TileBatch
 from slideloom.postprocess.decoding import decode
-from slideloom.postprocess.metrics import (
+from slideloom.postprocess.metrics.instances import (
     PanopticQuality,
     aggregated_jaccard,
     dice,

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from slideloom.models.folder import load_model
 from slideloom.models.tile_model import TileModel
-from slideloom.postprocess.metrics import aggregated_jaccard, dice, panoptic_quality
+from slideloom.postprocess.metrics.instances import aggregated_jaccard, dice, panoptic_quality
 from slideloom.testing import (
     PerfectTileModel,
     Scene,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from slideloom.models.spec import Decode
 from slideloom.postprocess.decoding import decode
-from slideloom.postprocess.metrics import panoptic_quality
+from slideloom.postprocess.metrics.instances import panoptic_quality
 from slideloom.testing import (
     Scene,
     assert_same_instances,

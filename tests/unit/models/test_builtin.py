@@ -8,7 +8,7 @@ from slideloom.models.folder import load_model
 from slideloom.models.network import NetworkModel
 from slideloom.models.tile_model import TileBatch
 from slideloom.postprocess.decoding import decode
-from slideloom.postprocess.metrics import panoptic_quality
+from slideloom.postprocess.metrics.instances import panoptic_quality
 from slideloom.testing.render import render_scene
 from slideloom.testing.scene import make_scene
 from slideloom.wsi.geometry import Box, Size

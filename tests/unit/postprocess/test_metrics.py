@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from slideloom.errors import SettingsError
-from slideloom.postprocess.metrics import (
+from slideloom.postprocess.metrics.instances import (
     PanopticQuality,
     aggregated_jaccard,
     dice,

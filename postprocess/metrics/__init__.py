@@ -1,0 +1,1 @@
+"""How well what was found agrees with what was annotated: one file for each kind of truth."""

@@ -1,0 +1,1 @@
+"""Held-out figures of a model, or of one result against another."""
