@@ -11,7 +11,19 @@ from slideloom.models.spec import Architecture, ModelSpec
 ARGUMENTS: dict[str, dict[str, bool | int]] = {
     "DPT": {"dynamic_img_size": True},
     "PAN": {"encoder_depth": 3},
+    "UCTransNet": {"base_channels": 8},
 }
+
+ENCODERS = {
+    "DPT": "tu-vit_tiny_patch16_224",
+    "DeepLabV1": "vgg11",
+    "ENet": "enet",
+    "SETRMLA": "tu-vit_tiny_patch16_224",
+    "SETRNaive": "tu-vit_tiny_patch16_224",
+    "SETRPUP": "tu-vit_tiny_patch16_224",
+    "UCTransNet": "uctransnet",
+}
+"""Of the architectures that do not take just any encoder."""
 
 
 def with_architecture(spec: ModelSpec, architecture: Architecture | None) -> ModelSpec:
@@ -20,7 +32,7 @@ def with_architecture(spec: ModelSpec, architecture: Architecture | None) -> Mod
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_builds_and_keeps_the_size(name: str, spec: ModelSpec) -> None:
-    encoder = "tu-vit_tiny_patch16_224" if name == "DPT" else "tu-resnet10t"
+    encoder = ENCODERS.get(name, "tu-resnet10t")
     architecture = Architecture(name=name, encoder=encoder, arguments=ARGUMENTS.get(name, {}))
     network = build_network(with_architecture(spec, architecture)).eval()
     with torch.inference_mode():
