@@ -1,4 +1,4 @@
-"""How well found instances agree with annotated ones, on label images."""
+"""How well found instances agree with annotated ones, on label images or as polygons."""
 
 from __future__ import annotations
 
@@ -9,10 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slideloom.errors import SettingsError
+from slideloom.postprocess.metrics.overlaps import (
+    LabelImage,
+    Overlaps,
+    check_shapes,
+    overlaps_of_labels,
+)
+from slideloom.postprocess.metrics.pairing import best_pairing
 
-__all__ = ["PanopticQuality", "aggregated_jaccard", "dice", "panoptic_quality"]
-
-LabelImage = NDArray[np.integer[Any]]
+__all__ = [
+    "PanopticQuality",
+    "aggregated_jaccard",
+    "aggregated_jaccard_plus",
+    "dice",
+    "panoptic_quality",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,56 +71,6 @@ class PanopticQuality:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Overlaps:
-    """The contingency table of two label images, without background, as a list of its entries.
-
-    Objects are numbered 0..n-1 on each side; `pairs` share at least one pixel.
-    """
-
-    truth_px: NDArray[np.int64]
-    found_px: NDArray[np.int64]
-    truth: NDArray[np.intp]
-    found: NDArray[np.intp]
-    shared_px: NDArray[np.int64]
-
-    @property
-    def iou(self) -> NDArray[np.float64]:
-        """Intersection over union of each pair."""
-        union = self.truth_px[self.truth] + self.found_px[self.found] - self.shared_px
-        return self.shared_px / union
-
-
-def _overlaps(truth: LabelImage, found: LabelImage) -> _Overlaps:
-    _check(truth, found)
-    truth_id, truth_at = np.unique(truth, return_inverse=True)
-    found_id, found_at = np.unique(found, return_inverse=True)
-    key = truth_at.ravel().astype(np.int64) * len(found_id) + found_at.ravel()
-    pair, count = np.unique(key, return_counts=True)
-    row, column = np.divmod(pair, len(found_id))
-    both = (truth_id[row] != 0) & (found_id[column] != 0)
-    truth_px = np.bincount(row, weights=count, minlength=len(truth_id)).astype(np.int64)
-    found_px = np.bincount(column, weights=count, minlength=len(found_id)).astype(np.int64)
-    truth_rank = np.cumsum(truth_id != 0) - 1
-    found_rank = np.cumsum(found_id != 0) - 1
-    return _Overlaps(
-        truth_px=truth_px[truth_id != 0],
-        found_px=found_px[found_id != 0],
-        truth=truth_rank[row[both]],
-        found=found_rank[column[both]],
-        shared_px=count[both].astype(np.int64),
-    )
-
-
-def _check(truth: NDArray[Any], found: NDArray[Any]) -> None:
-    if truth.shape != found.shape:
-        msg = (
-            f"label images must have one shape, got {truth.shape} for the truth and {found.shape} "
-            "for what was found: bring both to the same mpp and region"
-        )
-        raise SettingsError(msg)
-
-
 def panoptic_quality(
     truth: LabelImage, found: LabelImage, *, iou_threshold: float = 0.5
 ) -> PanopticQuality:
@@ -129,14 +90,14 @@ def panoptic_quality(
     if not 0.5 <= iou_threshold < 1:
         msg = f"iou_threshold must be in [0.5, 1), got {iou_threshold}: lower is not unique"
         raise SettingsError(msg)
-    table = _overlaps(truth, found)
+    table = overlaps_of_labels(truth, found)
     iou = table.iou
     matches = iou > iou_threshold
     true_positive = int(matches.sum())
     return PanopticQuality(
         true_positive=true_positive,
-        false_positive=len(table.found_px) - true_positive,
-        false_negative=len(table.truth_px) - true_positive,
+        false_positive=len(table.found_area) - true_positive,
+        false_negative=len(table.truth_area) - true_positive,
         iou_sum=float(iou[matches].sum()),
     )
 
@@ -157,17 +118,48 @@ def aggregated_jaccard(truth: LabelImage, found: LabelImage) -> float:
     Raises:
         SettingsError: The shapes differ.
     """
-    table = _overlaps(truth, found)
+    return jaccard_of(overlaps_of_labels(truth, found))
+
+
+def jaccard_of(table: Overlaps) -> float:
+    """`aggregated_jaccard` of a table of overlaps."""
     # Sorted by truth, then by falling overlap: the first row of each truth is its best partner.
     order = np.lexsort((table.found, -table.iou, table.truth))
     first = np.ones(len(order), np.bool_)
     first[1:] = np.diff(table.truth[order]) != 0
     best = order[first]
-    shared = int(table.shared_px[best].sum())
-    union = int(table.truth_px.sum() + table.found_px[table.found[best]].sum()) - shared
-    unused = np.ones(len(table.found_px), np.bool_)
+    shared = float(table.shared[best].sum())
+    union = float(table.truth_area.sum() + table.found_area[table.found[best]].sum()) - shared
+    unused = np.ones(len(table.found_area), np.bool_)
     unused[table.found[best]] = False
-    union += int(table.found_px[unused].sum())
+    union += float(table.found_area[unused].sum())
+    return shared / union if union else 1.0
+
+
+def aggregated_jaccard_plus(truth: LabelImage, found: LabelImage) -> float:
+    """Aggregated Jaccard index with partners one to one: Graham et al., Med Image Anal 58 (2019).
+
+    Partners are chosen so that the sum of their overlaps (intersection over union) is greatest;
+    objects without a partner count as false area, each once.
+
+    Args:
+        truth: `(y, x)`, annotated instances; 0 is background.
+        found: `(y, x)`, found instances.
+
+    Returns:
+        In [0, 1]; 1 for two empty images, 0 where only one is empty.
+
+    Raises:
+        SettingsError: The shapes differ.
+    """
+    return jaccard_plus_of(overlaps_of_labels(truth, found))
+
+
+def jaccard_plus_of(table: Overlaps) -> float:
+    """`aggregated_jaccard_plus` of a table of overlaps."""
+    chosen = best_pairing(table.truth, table.found, gain=table.iou)
+    shared = float(table.shared[chosen].sum())
+    union = float(table.truth_area.sum() + table.found_area.sum()) - shared
     return shared / union if union else 1.0
 
 
@@ -184,7 +176,7 @@ def dice(truth: NDArray[Any], found: NDArray[Any]) -> float:
     Raises:
         SettingsError: The shapes differ.
     """
-    _check(truth, found)
+    check_shapes(truth, found)
     total = np.count_nonzero(truth) + np.count_nonzero(found)
     shared = np.count_nonzero((truth != 0) & (found != 0))
     return 2 * shared / total if total else 1.0
