@@ -71,7 +71,7 @@ class FitSettings(_Strict):
     clip: float = Field(default=1.0, gt=0)
     augment: Augmentation | None = Augmentation()
     pretrained: bool = True
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     device: str = "auto"
     devices: int = Field(default=1, ge=1)
     precision: Precision = "auto"

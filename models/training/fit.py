@@ -1,0 +1,213 @@
+"""Train a network on tiles: one call, which goes on where an interrupted one stopped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
+
+from slideloom.errors import SettingsError
+from slideloom.models.architectures import build_network
+from slideloom.models.device import choose_device, choose_dtype
+from slideloom.models.spec import ModelSpec
+from slideloom.models.training.checkpoints import Checkpoints, training_key
+from slideloom.models.training.curves import draw_curves
+from slideloom.models.training.data import TrainingData
+from slideloom.models.training.epochs import Schedule, schedule_of
+from slideloom.models.training.history import EpochRecord
+from slideloom.models.training.module import TrainingModule
+from slideloom.models.training.objective import objective_of
+from slideloom.models.training.pretrained import load_pretrained
+from slideloom.models.training.quiet import quiet_lightning
+from slideloom.models.training.recorder import MONITOR, Recorder, read_records
+from slideloom.models.training.settings import FitSettings
+from slideloom.models.training.source import TileSource
+
+__all__ = ["FitOutput", "Fitted", "fit"]
+
+_PRECISIONS = {
+    torch.float32: "32-true",
+    torch.bfloat16: "bf16-mixed",
+    torch.float16: "16-mixed",
+}
+
+
+def _say_nothing(message: object) -> None:
+    del message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOutput:
+    """Where a training leaves its files, and whom it tells how it goes.
+
+    Attributes:
+        folder: Gets `history.csv`, `curves.png`, `logs/` (TensorBoard) and `checkpoints/`.
+        on_epoch: Called after each epoch.
+        notice: Called with a sentence that the user should read.
+    """
+
+    folder: Path
+    on_epoch: Callable[[EpochRecord], None] = _say_nothing
+    notice: Callable[[str], None] = _say_nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A trained network.
+
+    Attributes:
+        network: The averaged weights of the best epoch: float32, on the CPU, in evaluation mode.
+        history: Of all epochs, those before an interruption too.
+        stopped_early: Whether the validation loss no longer fell, before the last epoch.
+    """
+
+    network: nn.Module
+    history: tuple[EpochRecord, ...]
+    stopped_early: bool
+
+    @property
+    def best(self) -> EpochRecord:
+        """The epoch whose weights these are."""
+        return next(record for record in reversed(self.history) if record.best)
+
+
+def fit(
+    spec: ModelSpec,
+    *,
+    train: TileSource,
+    validation: TileSource,
+    settings: FitSettings,
+    output: FitOutput,
+    start: nn.Module | None = None,
+) -> Fitted:
+    """Train the network of `spec`, and keep the weights with the lowest validation loss.
+
+    A training that was interrupted goes on after the last epoch that it finished, if spec, settings
+    and tiles are the same; on the CPU it ends at the same weights. One that was finished gives its
+    result again. With several GPUs each gets a process of its own, and only the first returns.
+
+    Args:
+        spec: What is trained.
+        train: Tiles to learn from; they are changed at random as the settings say.
+        validation: Tiles to choose the best epoch by, of other slides.
+        settings: Of the training.
+        output: Where files go, and whom to tell.
+        start: The network to begin with, such as a trained one; None builds it. It is copied.
+
+    Raises:
+        SettingsError: There are no tiles, the network cannot be built, the device cannot be used,
+            or the loss is no longer finite.
+    """
+    for name, source in (("train", train), ("validation", validation)):
+        if len(source) == 0:
+            msg = f"there are no tiles for {name}: give more images, or split them otherwise"
+            raise SettingsError(msg)
+    schedule = schedule_of(settings, tiles=len(train))
+    key = training_key(spec, settings, train=train, validation=validation, start=start)
+    checkpoints = Checkpoints(folder=output.folder / "checkpoints")
+    goes_on = checkpoints.begin(key)
+    objective = objective_of(spec)
+    with quiet_lightning(), torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        if start is not None:
+            network = deepcopy(start)
+        else:
+            network = _first_network(spec, settings, notice=None if goes_on else output.notice)
+        if not checkpoints.is_done(key):
+            module = TrainingModule(
+                network, spec, objective=objective, settings=settings, schedule=schedule
+            )
+            data = TrainingData(
+                train=train, validation=validation, objective=objective, settings=settings
+            )
+            trainer = _trainer(settings, schedule, output=output)
+            trainer.fit(
+                module,
+                datamodule=data,
+                ckpt_path=checkpoints.last if goes_on else None,
+                weights_only=True,
+            )
+            if not trainer.is_global_zero:
+                raise SystemExit(0)
+            checkpoints.finish(key)
+    records = tuple(read_records(checkpoints.last))
+    draw_curves(output.folder / "curves.png", records)
+    return Fitted(
+        network=_best_network(network, checkpoints.best),
+        history=records,
+        stopped_early=len(records) < schedule.epochs,
+    )
+
+
+def _first_network(
+    spec: ModelSpec, settings: FitSettings, *, notice: Callable[[str], None] | None
+) -> nn.Module:
+    """A network to begin with; without a notice its weights do not matter."""
+    network = build_network(spec)
+    if settings.pretrained and notice is not None:
+        load_pretrained(network, spec, notice=notice)
+    return network
+
+
+def _trainer(settings: FitSettings, schedule: Schedule, *, output: FitOutput) -> Trainer:
+    device = choose_device(settings.device)
+    precision = settings.precision
+    if precision == "auto" and device.type == "cpu":
+        precision = "float32"
+    first = device.index or 0
+    return Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=list(range(first, first + settings.devices)) if device.type == "cuda" else 1,
+        precision=_PRECISIONS[choose_dtype(precision, device)],
+        max_epochs=schedule.epochs,
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=settings.clip,
+        callbacks=_callbacks(schedule, output=output),
+        logger=TensorBoardLogger(output.folder, name="logs", version=""),
+        log_every_n_steps=schedule.batches,
+        num_sanity_val_steps=0,
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=output.folder,
+    )
+
+
+def _callbacks(schedule: Schedule, *, output: FitOutput) -> list[Callback]:
+    callbacks: list[Callback] = [
+        Recorder(output.folder / "history.csv", epochs=schedule.epochs, on_epoch=output.on_epoch),
+        EarlyStopping(
+            MONITOR, patience=schedule.patience, mode="min", check_on_train_epoch_end=True
+        ),
+        # After all else in an epoch, so that going on begins with the next one.
+        ModelCheckpoint(
+            output.folder / "checkpoints",
+            filename="best",
+            monitor=MONITOR,
+            mode="min",
+            save_last=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        ),
+    ]
+    if sys.stderr.isatty():
+        callbacks.append(RichProgressBar())
+    return callbacks
+
+
+def _best_network(network: nn.Module, checkpoint: Path) -> nn.Module:
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    prefix = "average.network."
+    best = {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }
+    network.load_state_dict(best)
+    return network.float().cpu().eval()

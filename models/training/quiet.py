@@ -1,0 +1,36 @@
+"""Keep Lightning's remarks on matters that are settled here from users."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["quiet_lightning"]
+
+_REMARKS = (
+    # Two cores have none to spare for loader processes.
+    r".*does not have many workers.*",
+    # That is how an interrupted training goes on.
+    r"Checkpoint directory .* exists and is not empty.*",
+    # The average of the weights is in evaluation mode always.
+    r".*in eval mode at the start of training.*",
+    # Of Lightning itself to PyTorch.
+    r".*LeafSpec.*is deprecated.*",
+)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence remarks by their text, and messages below warnings."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for remark in _REMARKS:
+                warnings.filterwarnings("ignore", message=remark)
+            yield
+    finally:
+        logger.setLevel(level)

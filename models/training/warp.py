@@ -1,0 +1,145 @@
+"""Move the pixels of a tile and what is annotated there, by one and the same affine map."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from slideloom.models.training.source import TrainingTile
+from slideloom.models.truth import TileTruth
+
+__all__ = ["about_centre", "warp_tile"]
+
+Matrix = NDArray[np.float64]
+
+_FILLS_BOX = 0.95
+"""An object with more of its box than this was annotated as a box, not by its outline."""
+
+_TIGHT_PX = 1.5
+"""How far the box of an object's pixels may be from its box, before a part must be hidden."""
+
+_LARGEST_ERROR = 1e-9
+
+
+def about_centre(linear: Matrix, *, height: int, width: int) -> Matrix:
+    """The map `(2, 3)` of points `(x, y)` that is `linear` `(2, 2)` about the middle of a tile."""
+    centre = np.array([width / 2, height / 2])
+    return np.column_stack([linear, centre - linear @ centre])
+
+
+def warp_tile(tile: TrainingTile, matrix: Matrix) -> TrainingTile:
+    """The tile with every point `p` moved to `matrix @ (p, 1)`; its size stays.
+
+    Points are `(x, y)` in pixels with the corner of the first pixel at 0. Pixels are interpolated
+    and mirrored at the edge; masks and objects take the nearest pixel. What comes from outside the
+    tile is not known. Objects that leave the tile are gone, boxes are cut at its edge.
+
+    A box of an object with an outline is found anew from its pixels. Where they do not show the
+    whole object (it is annotated as a box, or others lie on it), its box is that of the ellipse
+    that fills it, as A. Kalra et al. do ("Towards rotation invariance in object detection", ICCV
+    2021): corners of a turned box would make it larger each time.
+    """
+    height, width = tile.truth.known.shape
+    inverse = _inverse(matrix)
+    return TrainingTile(
+        pixels=_warp_pixels(tile.pixels, inverse),
+        truth=_warp_truth(tile.truth, matrix, inverse=inverse, shape=(height, width)),
+    )
+
+
+def _inverse(matrix: Matrix) -> Matrix:
+    linear = np.linalg.inv(matrix[:, :2])
+    # Quarter turns are exact: a rounding error would move pixels that lie half-way.
+    whole = np.rint(linear)
+    if np.abs(linear - whole).max() < _LARGEST_ERROR:
+        linear = whole
+    return np.column_stack([linear, -linear @ matrix[:, 2]])
+
+
+def _warp_pixels(pixels: NDArray[np.uint8], inverse: Matrix) -> NDArray[np.uint8]:
+    height, width = pixels.shape[:2]
+    # OpenCV has the middle of the first pixel at 0.
+    half = np.full(2, 0.5)
+    shift = inverse[:, :2] @ half + inverse[:, 2] - half
+    warped = cv2.warpAffine(
+        pixels,
+        np.column_stack([inverse[:, :2], shift]),
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
+    return np.asarray(warped, np.uint8)
+
+
+def _warp_truth(
+    truth: TileTruth, matrix: Matrix, *, inverse: Matrix, shape: tuple[int, int]
+) -> TileTruth:
+    height, width = shape
+    y, x = np.mgrid[:height, :width] + 0.5
+    from_x = np.floor(inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2]).astype(np.intp)
+    from_y = np.floor(inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2]).astype(np.intp)
+    inside = (from_x >= 0) & (from_x < width) & (from_y >= 0) & (from_y < height)
+    place = np.where(inside, from_y * width + from_x, 0)
+    instances = np.where(inside, truth.instances.ravel()[place], 0)
+    boxes = _warp_boxes(truth, matrix, found=instances)
+    boxes, kept = _cut_boxes(boxes, height=height, width=width)
+    number = np.zeros(len(kept) + 1, np.int32)
+    number[1:][kept] = np.arange(1, kept.sum() + 1)
+    return TileTruth(
+        masks=truth.masks.reshape(-1, height * width)[:, place] & inside,
+        instances=number[instances],
+        boxes=boxes,
+        class_id=truth.class_id[kept],
+        labels=truth.labels,
+        known=truth.known.ravel()[place] & inside,
+    )
+
+
+def _warp_boxes(
+    truth: TileTruth, matrix: Matrix, *, found: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    boxes = truth.boxes.astype(np.float64)
+    linear = matrix[:, :2]
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 @ linear.T + matrix[:, 2]
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2
+    # Half the extent of the ellipse with these half axes, after the map.
+    extent = np.sqrt(half**2 @ (linear**2).T)
+    warped = np.concatenate([centre - extent, centre + extent], axis=1)
+    if (linear == 0).sum() == 2:
+        return warped
+    count = len(boxes)
+    before, area = _pixel_boxes(truth.instances, count)
+    after, left = _pixel_boxes(found, count)
+    whole = (np.abs(before - boxes) <= _TIGHT_PX).all(axis=1)
+    outlined = area < _FILLS_BOX * (2 * half).prod(axis=1)
+    return np.where((whole & outlined & (left > 0))[:, None], after, warped)
+
+
+def _pixel_boxes(
+    instances: NDArray[np.int32], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Box and number of the pixels of each object; a box of one without any is of no use."""
+    y, x = np.nonzero(instances)
+    which = instances[y, x] - 1
+    boxes = np.full((count, 4), np.inf) * [1, 1, -1, -1]
+    for column, values in enumerate((x, y)):
+        np.minimum.at(boxes[:, column], which, values)
+        np.maximum.at(boxes[:, column + 2], which, values + 1)
+    return boxes, np.bincount(which, minlength=count)
+
+
+def _cut_boxes(
+    boxes: NDArray[np.float64], *, height: int, width: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Boxes that meet the tile, cut at its edge, and which they are.
+
+    A point stays where its pixel is; a box needs more than its edge inside.
+    """
+    size = np.array([width, height], np.float64)
+    low, high = boxes[:, :2], boxes[:, 2:]
+    is_point = (low == high).all(axis=1)
+    meets = (low < size).all(axis=1) & (high > 0).all(axis=1)
+    kept = np.where(is_point, ((low >= 0) & (low < size)).all(axis=1), meets)
+    cut = np.concatenate([np.clip(low, 0, size), np.clip(high, 0, size)], axis=1)
+    return cut[kept].astype(np.float32), kept
