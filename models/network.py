@@ -10,18 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
+from slideloom.models.detectors import is_detector
+from slideloom.models.detectors_output import detect, no_detections
 from slideloom.models.device import Precision, choose_device, choose_dtype
 from slideloom.models.heads import head_of
+from slideloom.models.padding import pad_to_stride
 from slideloom.models.spec import ModelSpec
 from slideloom.models.tile_model import TileBatch
 from slideloom.models.weights import read_network
 
 __all__ = ["NetworkModel"]
-
-STRIDE_PX = 32
-"""Encoders halve the image up to five times, so sides are padded to a multiple of 32."""
 
 
 class NetworkModel:
@@ -60,7 +59,7 @@ class NetworkModel:
         self._prepare()
 
     def _prepare(self) -> None:
-        self._head = head_of(self._spec)
+        self._head = None if is_detector(self._spec) else head_of(self._spec)
         self._device = choose_device(self._device_name)
         self._dtype = choose_dtype(self._precision, self._device)
         self._lock = Lock()
@@ -115,26 +114,34 @@ class NetworkModel:
                 self._ready = module.to(self._device).to(memory_format=torch.channels_last)
             return self._ready
 
-    def predict(self, batch: TileBatch) -> NDArray[np.float32]:
-        """Maps `(n, y, x, c)`, float32, as the head of the task gives them; see `TileModel`.
+    def predict(self, batch: TileBatch) -> NDArray[Any]:
+        """What `TileModel` says of the task: maps as the head of the task gives them, or boxes.
 
-        Tiles of any size are taken; an empty batch gives empty maps.
+        Tiles of any size are taken; an empty batch gives empty maps. Detectors run in float32.
         """
         count, height, width, _ = batch.pixels.shape
         if count == 0:
-            channels = self._head.out_channels(self._spec)
-            return np.zeros((0, height, width, channels), np.float32)
+            return self._nothing(height, width)
         module = self.load()
         with torch.inference_mode():
             pixels = self._normalise(self._upload(batch.pixels))
+            if self._head is None:
+                return detect(module, pixels, self._spec)
             with torch.autocast(
                 self._device.type,
                 dtype=self._dtype,
                 enabled=self._dtype is not torch.float32,
             ):
-                logits = module(_pad(pixels))
+                logits = module(pad_to_stride(pixels))
             maps = self._head.activate(logits[..., :height, :width].float(), self._spec)
             return maps.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def _nothing(self, height: int, width: int) -> NDArray[Any]:
+        if self._head is None:
+            return no_detections(self._spec, height, width)
+        if self._spec.task == "classification":
+            height, width = 1, 1
+        return np.zeros((0, height, width, self._head.out_channels(self._spec)), np.float32)
 
     def _upload(self, pixels: NDArray[np.uint8]) -> Tensor:
         # A read-only array (from a zarr cache, say) cannot be lent to torch.
@@ -145,11 +152,3 @@ class NetworkModel:
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         return pixels.float().mul_(self._scale).add_(self._shift)
-
-
-def _pad(pixels: Tensor) -> Tensor:
-    height, width = pixels.shape[-2:]
-    below, right = -height % STRIDE_PX, -width % STRIDE_PX
-    if below == 0 and right == 0:
-        return pixels
-    return functional.pad(pixels, (0, right, 0, below), mode="replicate")

@@ -37,7 +37,8 @@ class TileModel(Protocol):
         """Maps `(n, y, x, c)`, one per tile, at the tile's own resolution.
 
         For `semantic`: probabilities in [0, 1], one channel per class where labels may overlap,
-        else background first and then one per class. For `instance`: what the spec's decode reads.
+        else background first and then one per class. For `classification`: `(n, 1, 1, k)`, the
+        probability of each class in the tile. For `instance`: what the spec's decode reads.
 
         - `components`: probabilities, background first and then one per class.
         - `distance`: foreground probability per class, then the inner distance, 0 at an object's
