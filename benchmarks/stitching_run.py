@@ -27,9 +27,8 @@ from slideloom.workflows.flows import flow_for
 from slideloom.workflows.flows.flow import Predictions
 from slideloom.workflows.found import Found
 from slideloom.workflows.memory import peak_memory_mb
-from slideloom.workflows.plan import RunPlan
+from slideloom.workflows.plan import RunPlan, label_chunk_px
 from slideloom.workflows.regions import run_jobs
-from slideloom.workflows.run import label_chunk_px
 from slideloom.workflows.store import RegionStore
 from slideloom.wsi.geometry import Point
 from slideloom.wsi.writing.labels import create_labels

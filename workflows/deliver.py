@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import geopandas as gpd
+import numpy as np
 import shapely
 
+from slideloom.postprocess.classification import core_boxes, tile_members
 from slideloom.postprocess.measure.counts import CountedArea, CountTally
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.export import ExportContext, open_exports
@@ -58,11 +60,12 @@ def deliver(
     Raises:
         OutputError: A file cannot be written.
     """
-    tally = CountTally(plan.class_names, counted_areas(plan))
+    tiled = flow.object_type == "tile"
+    tally = CountTally(plan.class_names, tile_areas(plan) if tiled else counted_areas(plan))
     numbers: Counter[str] = Counter(dict.fromkeys(plan.class_names, 0))
     context = ExportContext(
         classes=plan.spec.classes,
-        object_type=flow.object_type if len(found) <= _MANY else "detection",
+        object_type=flow.object_type if tiled or len(found) <= _MANY else "detection",
         offset=slide.bounds_offset,
         mpp=plan.slide_mpp,
         # A task with masks traces its outlines; the others have boxes and points.
@@ -71,7 +74,7 @@ def deliver(
     formats = dict.fromkeys((TABLE_FORMAT, *config.formats))
     with open_exports(out, context, formats=formats) as writer, ThreadPoolExecutor(1) as painter:
         # The overlay has a thread of its own: it is drawn while files are written.
-        overlay = painter.submit(_new_overlay, slide, plan)
+        overlay = painter.submit(_new_overlay, slide, plan, filled=tiled)
         tabulate = partial(flow.tabulate, slide=slide, plan=plan)
         for part in map_ahead(tabulate, found.parts(), workers=config.workers):
             drawing = painter.submit(_draw, overlay, part.objects)
@@ -84,13 +87,14 @@ def deliver(
     return dict(numbers)
 
 
-def _new_overlay(slide: Slide, plan: RunPlan) -> Overlay:
+def _new_overlay(slide: Slide, plan: RunPlan, *, filled: bool) -> Overlay:
     thumbnail = slide.thumbnail(_OVERLAY_PX, sharp=True)
     return Overlay(
         thumbnail,
         classes=plan.spec.classes,
         scale=thumbnail.shape[1] / slide.size.width,
         mpp=plan.slide_mpp,
+        filled=filled,
     )
 
 
@@ -105,6 +109,22 @@ def counted_areas(plan: RunPlan) -> list[CountedArea]:
     return [
         CountedArea(name=roi.name, area_um2=float(shapely.area(roi.geometry)) * plan.slide_mpp**2)
         for roi in plan.rois
+    ]
+
+
+def tile_areas(plan: RunPlan) -> list[CountedArea]:
+    """The areas that tiles are counted in: those of the predicted tiles, by ROI if there are any.
+
+    Tiles cover more than the tissue or the ROI that they meet, so neither would give shares of 1.
+    """
+    cores = core_boxes(plan.grid, plan.selected).astype(np.int64)
+    areas_um2 = (cores[:, 2:] - cores[:, :2]).prod(axis=1) * plan.grid.mpp**2
+    if not plan.rois:
+        return [CountedArea(name="", area_um2=float(areas_um2.sum()))]
+    members = tile_members(cores, scale=plan.scale, rois=plan.rois)
+    return [
+        CountedArea(name=roi.name, area_um2=float(areas_um2[inside].sum()))
+        for roi, inside in zip(plan.rois, members, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""The picture of a result: the slide's thumbnail, the objects' outlines, a legend and a scale."""
+"""The picture of a result: the slide's thumbnail, the objects on it, a legend and a scale."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ _WIDE_LINE_FROM_PX = 24
 # Of objects that are smaller than this, an outline could not be told from a dot.
 _DOT_BELOW_PX = 2
 _POINT_RADIUS_PX = 2
+# The tissue has to be seen through a tile that is sure of its class.
+_MOST_OPAQUE = 0.5
 _INK, _PAPER = (40, 40, 40), (255, 255, 255)
 
 
@@ -36,36 +38,49 @@ class Overlay:
     """A thumbnail on which objects are drawn part by part, with a legend and a scale bar below.
 
     Outlines are anti-aliased, in their class's colour, and two pixels wide where the object is
-    large enough. The legend counts the objects of each class.
+    large enough. Tiles are filled instead, the less transparent the higher their score. The legend
+    counts the objects of each class.
 
     Args:
         thumbnail: `(y, x, 3)` RGB, the whole slide from its origin; it stays as it is.
         classes: Drawn in this order in each part, so the last lies on top; others are not drawn.
         scale: Thumbnail pixels per level-0 pixel.
         mpp: Micrometres per level-0 pixel.
+        filled: Whether the objects are tiles, upright rectangles that are filled.
     """
 
     def __init__(
-        self, thumbnail: Picture, *, classes: Sequence[ModelClass], scale: float, mpp: float
+        self,
+        thumbnail: Picture,
+        *,
+        classes: Sequence[ModelClass],
+        scale: float,
+        mpp: float,
+        filled: bool = False,
     ) -> None:
         self._picture = np.ascontiguousarray(thumbnail).copy()
         self._classes = tuple(classes)
         self._counts = [0] * len(self._classes)
-        self._scale, self._mpp = scale, mpp
+        self._scale, self._mpp, self._filled = scale, mpp, filled
 
     def add(self, objects: gpd.GeoDataFrame) -> None:
         """Draw some objects, geometry in level-0 pixels; none are fine."""
         names = objects["class"].to_numpy()
         geometry = objects.geometry.to_numpy()
         for number, item in enumerate(self._classes):
-            chosen = geometry[names == item.name]
-            self._counts[number] += len(chosen)
-            self._draw(chosen, item.color)
+            chosen = names == item.name
+            self._counts[number] += int(chosen.sum())
+            if self._filled:
+                scores = objects["score"].to_numpy()[chosen]
+                self._shade(geometry[chosen], scores, color=item.color)
+            else:
+                self._draw(geometry[chosen], item.color)
 
     def finish(self) -> Picture:
         """`(y + legend, x, 3)` RGB."""
         named = zip(self._classes, self._counts, strict=True)
-        labels = [f"{_plain(item.name)}  {count:,}" for item, count in named]
+        unit = " tiles" if self._filled else ""
+        labels = [f"{_plain(item.name)}  {count:,}{unit}" for item, count in named]
         legend = _Legend(width=self._picture.shape[1], um_per_px=self._mpp / self._scale)
         return np.concatenate([self._picture, legend.draw(labels, self._classes)])
 
@@ -83,6 +98,16 @@ class Overlay:
             cv2.polylines(
                 self._picture, outlines, True, color, thickness, cv2.LINE_AA, shift=_SHIFT_BITS
             )
+
+    def _shade(
+        self, geometry: NDArray[Any], scores: NDArray[Any], *, color: tuple[int, int, int]
+    ) -> None:
+        """Lay the colour over each rectangle; those that share an edge share no pixel."""
+        corners = np.rint(shapely.bounds(geometry) * self._scale).astype(np.int64)
+        for (x0, y0, x1, y1), score in zip(corners.tolist(), scores.tolist(), strict=True):
+            pixels = self._picture[y0:y1, x0:x1]
+            mixed = pixels + _MOST_OPAQUE * score * (np.array(color) - pixels)
+            pixels[:] = np.rint(mixed).astype(np.uint8)
 
     def _fill(
         self, centres: NDArray[np.float64], *, radius: int, color: tuple[int, int, int]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from slideloom.errors import RegionError, SettingsError
 from slideloom.models.spec import ModelSpec
+from slideloom.postprocess.classification import core_boxes, tile_members
 from slideloom.postprocess.masks.windows import WindowName
 from slideloom.postprocess.measure.table import Roi, Scale
 from slideloom.tiling.grid import Region, RegionGrid, Tile, TileGrid
@@ -25,6 +26,7 @@ from slideloom.wsi import Box, Slide
 
 _NATIVE_WITHIN = 0.02
 """A level this near to the model's mpp (relative) is used as it is, without resampling."""
+_CHUNK_PX = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,24 +85,32 @@ class RunPlan:
         return tuple(tile for tile in region.tiles if self.selected[tile.index.row, tile.index.col])
 
 
+def label_chunk_px(plan: RunPlan) -> int:
+    """The side of a label chunk: a whole part of a region, near 1024 pixels where that is possible.
+
+    Regions are written side by side, so no two may share a chunk.
+    """
+    side = plan.regions.side
+    fitting = [
+        k for k in range(1, side + 1) if side % k == 0 and k * plan.grid.core_px <= _CHUNK_PX
+    ]
+    return max(fitting, default=1) * plan.grid.core_px
+
+
 def plan_run(slide: Slide, spec: ModelSpec, *, config: RunConfig) -> RunPlan:
     """Lay the grid over a slide and choose its tiles.
 
     A tile is chosen when its window meets tissue and meets a ROI, so that every chosen pixel gets
-    all its votes and every object in it is seen by all tiles that could own it.
+    all its votes and every object in it is seen by all tiles that could own it. For classification
+    each tile stands for its core alone: that has to meet tissue, and its centre to lie in a ROI.
 
     Raises:
         MissingMppError: The slide states no mpp.
         RegionError: The slide is too coarse for the model.
         RoiError: The ROI file cannot be used.
-        SettingsError: Probabilities are to be kept of a task that has no masks.
+        SettingsError: A setting makes no sense for the task.
     """
-    if config.probabilities and spec.task != "semantic":
-        msg = (
-            f"only semantic models give probabilities to keep, and model '{spec.name}' is for "
-            f"{spec.task}: leave out --probabilities"
-        )
-        raise SettingsError(msg)
+    _check_settings(config, spec)
     slide_mpp = slide.require_mpp()
     mpp = _reading_mpp(slide, slide_mpp, spec=spec)
     grid = TileGrid(
@@ -109,7 +119,9 @@ def plan_run(slide: Slide, spec: ModelSpec, *, config: RunConfig) -> RunPlan:
     regions = RegionGrid(grid=grid, side=max(1, round(config.region_px / grid.core_px)))
     rois = read_rois(config.roi, slide) if config.roi else ()
     tissue = find_tissue(slide) if config.tissue else None
-    selected = _select(grid, grid.mpp / slide_mpp, tissue=tissue, rois=rois)
+    scale = Scale(extent=grid.extent, mpp=mpp, slide_mpp=slide_mpp)
+    select = _select_by_cores if spec.task == "classification" else _select_by_windows
+    selected = select(grid, scale, tissue=tissue, rois=rois)
     return RunPlan(
         spec=spec,
         slide_mpp=slide_mpp,
@@ -123,6 +135,30 @@ def plan_run(slide: Slide, spec: ModelSpec, *, config: RunConfig) -> RunPlan:
         probabilities=config.probabilities,
         stains=config.stains,
     )
+
+
+def _check_settings(config: RunConfig, spec: ModelSpec) -> None:
+    """Refuse what would be without effect."""
+    if spec.task == "classification":
+        _check_tile_settings(config, spec)
+    elif config.probabilities and spec.task != "semantic":
+        msg = (
+            f"only semantic models give probabilities to keep, and model '{spec.name}' is for "
+            f"{spec.task}: leave out --probabilities"
+        )
+        raise SettingsError(msg)
+
+
+def _check_tile_settings(config: RunConfig, spec: ModelSpec) -> None:
+    refused = {
+        "probabilities": "always leaves its heat map of probabilities",
+        "window": "does not blend tiles",
+        "stains": "finds no objects to measure stains of",
+    }
+    for name, why in refused.items():
+        if getattr(config, name) != RunConfig.model_fields[name].default:
+            msg = f"model '{spec.name}' is for classification and {why}: leave out --{name}"
+            raise SettingsError(msg)
 
 
 def _reading_mpp(slide: Slide, slide_mpp: float, *, spec: ModelSpec) -> float:
@@ -139,8 +175,8 @@ def _reading_mpp(slide: Slide, slide_mpp: float, *, spec: ModelSpec) -> float:
     return nearest if abs(nearest / spec.mpp - 1) <= _NATIVE_WITHIN else spec.mpp
 
 
-def _select(
-    grid: TileGrid, factor: float, *, tissue: TissueMask | None, rois: Sequence[Roi]
+def _select_by_windows(
+    grid: TileGrid, scale: Scale, *, tissue: TissueMask | None, rois: Sequence[Roi]
 ) -> NDArray[np.bool_]:
     """The tiles whose windows meet tissue and a ROI."""
     areas = shapely.union_all([roi.geometry for roi in rois]) if rois else None
@@ -149,15 +185,35 @@ def _select(
     selected = np.ones((grid.rows, grid.cols), np.bool_)
     for tile in grid:
         seen = tile.window.intersect(grid.bounds)
-        x0, y0, x1, y1 = (factor * v for v in (seen.x0, seen.y0, seen.x1, seen.y1))
         if tissue is not None:
-            box = Box(x0=int(x0), y0=int(y0), x1=int(np.ceil(x1)), y1=int(np.ceil(y1)))
-            selected[tile.index.row, tile.index.col] &= tissue.touches(box)
+            selected[tile.index.row, tile.index.col] &= tissue.touches(_level_0(seen, scale))
         if areas is not None:
+            x0, y0, x1, y1 = (scale.factor * v for v in (seen.x0, seen.y0, seen.x1, seen.y1))
             selected[tile.index.row, tile.index.col] &= areas.intersects(
                 shapely.box(x0, y0, x1, y1)
             )
     return selected
+
+
+def _select_by_cores(
+    grid: TileGrid, scale: Scale, *, tissue: TissueMask | None, rois: Sequence[Roi]
+) -> NDArray[np.bool_]:
+    """The tiles whose cores meet tissue and have their centre in a ROI."""
+    selected = np.ones((grid.rows, grid.cols), np.bool_)
+    if rois:
+        cores = core_boxes(grid, selected)
+        members = tile_members(cores, scale=scale, rois=rois).reshape(-1, *selected.shape)
+        selected &= members.any(axis=0)
+    if tissue is not None:
+        for tile in grid:
+            selected[tile.index.row, tile.index.col] &= tissue.touches(_level_0(tile.core, scale))
+    return selected
+
+
+def _level_0(box: Box, scale: Scale) -> Box:
+    """The level-0 pixels that a box of model pixels meets."""
+    x0, y0, x1, y1 = (scale.factor * v for v in (box.x0, box.y0, box.x1, box.y1))
+    return Box(x0=int(x0), y0=int(y0), x1=int(np.ceil(x1)), y1=int(np.ceil(y1)))
 
 
 def _key(

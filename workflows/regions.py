@@ -94,11 +94,11 @@ def bad_tiles_in(slide: Slide, window: Box, *, mpp: float) -> NDArray[np.int64]:
 def blank_outside(maps: NDArray[Any], window: Box, *, bounds: Box) -> NDArray[Any]:
     """The maps `(y, x, c)` with 0 where the window reaches outside the slide.
 
-    Rows of boxes `(k, 6)` are given back as they are.
+    Rows of boxes `(k, 6)`, and maps `(1, 1, k)` of whole tiles, are given back as they are.
     """
     inside = window.intersect(bounds)
-    # Rows of boxes have no pixels; boxes are cut at the slide when they are decoded.
-    if inside == window or maps.ndim == 2:
+    # Neither has pixels; boxes are cut at the slide when they are decoded, tiles by their cores.
+    if inside == window or maps.ndim == 2 or maps.shape[:2] == (1, 1):
         return maps
     out = np.zeros_like(maps)
     y, x = inside.slices_in(window)

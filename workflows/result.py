@@ -86,6 +86,22 @@ class QaRecord(_Record):
     seam_score: float | None
 
 
+class SlideScoreRecord(_Record):
+    """What the tiles of a slide say of one class, see `slideloom.postprocess.aggregate`.
+
+    Attributes:
+        mean: Mean probability.
+        maximum: Highest probability.
+        top_mean: Mean of the highest 5 % of the probabilities.
+        share: Share of the tiles that have the class.
+    """
+
+    mean: float
+    maximum: float
+    top_mean: float
+    share: float
+
+
 class RunRecord(_Record):
     """The whole of `result.json`; it is written last, so that its presence means a whole result.
 
@@ -96,7 +112,8 @@ class RunRecord(_Record):
         model: What it was read with.
         settings: As given by the user.
         qa: Whether to trust it.
-        counts: Objects per class.
+        counts: Objects per class; for classification, tiles.
+        slide_scores: Per class, for classification; empty where no tile was predicted.
         seconds: Wall time per stage.
         peak_memory_mb: Highest memory of the process so far.
         versions: Of slideloom and of the libraries that compute.
@@ -109,6 +126,7 @@ class RunRecord(_Record):
     settings: RunConfig
     qa: QaRecord
     counts: dict[str, int]
+    slide_scores: dict[str, SlideScoreRecord] = {}
     seconds: dict[str, float]
     peak_memory_mb: float
     versions: dict[str, str]
@@ -144,6 +162,24 @@ class SlideResult:
         other it is the number of the class; for overlapping classes see `masks`.
         """
         return next(iter(self.masks.values()))
+
+    @property
+    def probabilities(self) -> da.Array:
+        """The image of probabilities as a lazy `(c, y, x)` uint8 array; 255 stands for 1.
+
+        For classification it is the heat map: one channel per class and one pixel per tile, 0 in
+        all channels where no tile was predicted. Semantic results have it where the run was told
+        to keep it, at the model's mpp.
+
+        Raises:
+            OutputError: The result holds none.
+        """
+        folder = self.folder / PROBABILITIES_FOLDER
+        if not folder.is_dir():
+            msg = f"'{self.folder}' holds no probabilities: run again with probabilities=True"
+            raise OutputError(msg)
+        pixels: da.Array = da.from_zarr(folder, component="0")
+        return pixels
 
     @property
     def masks(self) -> dict[str, da.Array]:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -23,10 +23,9 @@ from slideloom.workflows.export import EXPORTERS, check_formats
 from slideloom.workflows.export.atomic import atomic_file, make_folder, writing_to
 from slideloom.workflows.flows import flow_for
 from slideloom.workflows.flows.flow import PROBABILITIES, Weaver
-from slideloom.workflows.flows.semantic import probability_channels
 from slideloom.workflows.found import Found
 from slideloom.workflows.memory import peak_memory_mb
-from slideloom.workflows.plan import RunPlan, plan_run
+from slideloom.workflows.plan import label_chunk_px, plan_run
 from slideloom.workflows.progress import QuietProgress, RunProgress
 from slideloom.workflows.regions import BAD_TILES, RegionJob, run_jobs, run_regions
 from slideloom.workflows.report import write_report
@@ -41,6 +40,7 @@ from slideloom.workflows.result import (
     RunRecord,
     SlideRecord,
     SlideResult,
+    SlideScoreRecord,
     load_result,
     read_record,
 )
@@ -49,7 +49,6 @@ from slideloom.wsi import Slide, open_slide
 from slideloom.wsi.writing.labels import create_labels, finish_labels
 from slideloom.wsi.writing.probabilities import create_probabilities, finish_probabilities
 
-_CHUNK_PX = 1024
 _WORK_FOLDER = ".work"
 
 
@@ -117,7 +116,7 @@ class _Run:
         files = [EXPORTERS[name].file_name for name in (TABLE_FORMAT, *self.config.formats)]
         if self.flow.label_images(self.model.spec):
             files.append(LABELS_FOLDER)
-        if self.plan.probabilities:
+        if self.flow.probability_image(self.plan):
             files.append(PROBABILITIES_FOLDER)
         whole = all((self.out / name).exists() for name in (*files, COUNTS_FILE, REPORT_FILE))
         return load_result(self.out) if whole else None
@@ -214,13 +213,14 @@ class _Run:
             labels = {image.name: array for image, array in zip(images, arrays, strict=True)}
         probabilities = self.out / PROBABILITIES_FOLDER
         shutil.rmtree(probabilities, ignore_errors=True)
-        if self.plan.probabilities:
+        image = self.flow.probability_image(self.plan)
+        if image:
             labels[PROBABILITIES] = create_probabilities(
                 probabilities,
-                probability_channels(self.model.spec),
-                size=self.plan.grid.extent,
-                mpp=self.plan.grid.mpp,
-                chunk_px=label_chunk_px(self.plan),
+                image.channels,
+                size=image.size,
+                mpp=image.mpp,
+                chunk_px=image.chunk_px,
             )
         return self.flow.weaver(self.plan, store, labels=labels)
 
@@ -229,11 +229,12 @@ class _Run:
         with writing_to(labels):
             if self.flow.label_images(self.model.spec):
                 finish_labels(labels, threads=workers)
-            if self.plan.probabilities:
+            if self.flow.probability_image(self.plan):
                 finish_probabilities(self.out / PROBABILITIES_FOLDER, threads=workers)
 
     def _record(self, found: Found[Any], counts: dict[str, int], *, bad_tiles: int) -> RunRecord:
         plan, slide = self.plan, self.slide
+        scores = self.flow.slide_scores(found, plan=plan)
         share = 1.0 if plan.tissue is None else plan.tissue.fraction
         return RunRecord(
             key=plan.key,
@@ -262,19 +263,11 @@ class _Run:
                 seam_score=None if found.seam.score is None else round(found.seam.score, 5),
             ),
             counts=counts,
+            slide_scores={
+                name: SlideScoreRecord(**asdict(score))
+                for name, score in zip(plan.class_names, scores, strict=False)
+            },
             seconds=self.seconds,
             peak_memory_mb=peak_memory_mb(),
             versions={name: version(name) for name in ("slideloom", "torch", "numpy", "dask")},
         )
-
-
-def label_chunk_px(plan: RunPlan) -> int:
-    """The side of a label chunk: a whole part of a region, near 1024 pixels where that is possible.
-
-    Regions are written side by side, so no two may share a chunk.
-    """
-    side = plan.regions.side
-    fitting = [
-        k for k in range(1, side + 1) if side % k == 0 and k * plan.grid.core_px <= _CHUNK_PX
-    ]
-    return max(fitting, default=1) * plan.grid.core_px

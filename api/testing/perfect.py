@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.measure import label as label_pieces
 
 from slideloom.errors import SettingsError
-from slideloom.models.spec import Decode, ModelSpec, Normalisation
+from slideloom.models.spec import Decode, ModelSpec, Normalisation, Task
 from slideloom.models.tile_model import TileBatch
 from slideloom.testing.scene import Scene
 from slideloom.wsi.geometry import Box
@@ -20,7 +20,7 @@ from slideloom.wsi.geometry import Box
 def perfect_spec(
     scene: Scene,
     *,
-    task: Literal["semantic", "instance", "detection"],
+    task: Task,
     tile_px: int,
     halo_px: int,
     overlapping: bool = False,
@@ -33,7 +33,7 @@ def perfect_spec(
         task: What it answers.
         tile_px: Side of a tile.
         halo_px: Context on each side of it.
-        overlapping: For `semantic`: whether labels may overlap.
+        overlapping: For `semantic` and `classification`: whether labels may overlap.
         points: For `detection`: centres of objects, not their boxes.
 
     Raises:
@@ -72,7 +72,7 @@ class PerfectTileModel:
         spec: What the model is.
 
     Raises:
-        SettingsError: The spec's mpp or classes are not the scene's, or its task is another.
+        SettingsError: The spec's mpp or classes are not the scene's.
 
     Examples:
         >>> from slideloom.testing import make_scene
@@ -92,12 +92,6 @@ class PerfectTileModel:
                 f"a perfect model answers at its scene's mpp {scene.mpp} and in its classes, got "
                 f"a spec with mpp {spec.mpp} and classes {[item.name for item in spec.classes]}: "
                 "build the spec with perfect_spec"
-            )
-            raise SettingsError(msg)
-        if spec.task == "classification":
-            msg = (
-                "a perfect model has task semantic, instance or detection, got classification: "
-                "choose one of the three"
             )
             raise SettingsError(msg)
         self.spec = spec
@@ -123,10 +117,16 @@ class PerfectTileModel:
             For `detection`: `(n, k, 6)` float32, what the decode `boxes` reads; `k` is that of the
             window with most objects, and rows of class 0 fill the others. A point is a box of no
             size.
+            For `classification`: `(n, 1, 1, k)` float32, of the pixels in the window without its
+            halo: the share that class `c` covers, where labels may overlap; else how likely `c` is
+            by Laplace's rule, `(pixels of c + 1) / (pixels of all classes + k)`.
         """
         self._asked.extend(batch.windows)
         if self.spec.task == "detection":
             return _stack_rows([self._detections(window) for window in batch.windows])
+        if self.spec.task == "classification":
+            shares = [self._shares(window.grow(-self.spec.halo_px)) for window in batch.windows]
+            return np.array(shares, np.float32).reshape(-1, 1, 1, len(self.spec.classes))
         answer = self._instances if self.spec.task == "instance" else self._probabilities
         if not batch.windows:
             side = self.spec.tile_px
@@ -144,6 +144,14 @@ class PerfectTileModel:
         channels = np.arange(1 if self.spec.overlapping else 0, len(self.spec.classes) + 1)
         at_pixel = self._scene.classes_in(window)[..., None]
         return np.asarray(at_pixel == channels, dtype=np.float32)
+
+    def _shares(self, core: Box) -> NDArray[np.float64]:
+        """`(k,)`, how much of a tile each class has."""
+        count = len(self.spec.classes)
+        pixels = np.bincount(self._scene.classes_in(core).ravel(), minlength=count + 1)[1:]
+        if self.spec.overlapping:
+            return np.asarray(pixels / (core.width * core.height))
+        return np.asarray((pixels + 1) / (pixels.sum() + count))
 
     def _detections(self, window: Box) -> NDArray[np.float32]:
         """Rows `x0, y0, x1, y1, score, class` in pixels of the window, shuffled."""

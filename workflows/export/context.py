@@ -12,7 +12,7 @@ from slideloom.wsi.geometry import Point
 
 __all__ = ["ExportContext", "ObjectType", "TableWriter"]
 
-ObjectType = Literal["detection", "annotation"]
+ObjectType = Literal["detection", "annotation", "tile"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +21,8 @@ class ExportContext:
 
     Attributes:
         classes: Name and colour of every class that the objects may have.
-        object_type: What QuPath takes the objects for: `detection`, or `annotation` for the areas
-            of a semantic result.
+        object_type: What QuPath takes the objects for: `detection`, `annotation` for the areas of a
+            semantic result, or `tile` for the tiles of a classification.
         offset: Where the image as QuPath opens it begins, in level-0 pixels (the slide's bounds).
         mpp: Micrometres per level-0 pixel.
         traced: Whether all polygons were traced along pixels: those are valid, and need no test.

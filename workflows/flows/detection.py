@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from slideloom.errors import SettingsError
 from slideloom.models.spec import Decode, ModelSpec
+from slideloom.postprocess.aggregate import SlideScore
 from slideloom.postprocess.decoding.boxes import BoxSettings, box_settings, decode_boxes
 from slideloom.postprocess.detection.detections import (
     Detections,
@@ -25,7 +26,7 @@ from slideloom.postprocess.seam import SeamScore
 from slideloom.tiling.grid import Region
 from slideloom.workflows.export import ObjectType
 from slideloom.workflows.flows.flow import Labels, Predictions, RunJobs, TablePart
-from slideloom.workflows.found import OBJECTS_PER_PART, SETTLED, canonical_order
+from slideloom.workflows.found import OBJECTS_PER_PART, SETTLED, Found, canonical_order
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.store import Arrays, RegionStore, under
 from slideloom.wsi import Slide
@@ -76,6 +77,10 @@ class DetectionFlow:
         del spec
         return ()
 
+    def probability_image(self, plan: RunPlan) -> None:
+        """None: the task has no masks."""
+        del plan
+
     def digest(self, region: Region, predictions: Predictions, *, plan: RunPlan) -> Arrays:
         """The detections that the region can finish, and those that wait for other regions."""
         rule = _rule(plan.spec)
@@ -121,6 +126,11 @@ class DetectionFlow:
         else:
             members = np.ones((1, len(part)), np.bool_)
         return TablePart(objects=table, members=members)
+
+    def slide_scores(self, found: Found[Detections], *, plan: RunPlan) -> tuple[SlideScore, ...]:
+        """None: objects are counted instead."""
+        del found, plan
+        return ()
 
 
 class DetectionWeaver:

@@ -12,13 +12,15 @@ import zarr
 from numpy.typing import NDArray
 
 from slideloom.models.spec import ModelSpec
+from slideloom.postprocess.aggregate import SlideScore
 from slideloom.tiling.grid import Region, Tile
 from slideloom.workflows.export import ObjectType
 from slideloom.workflows.found import Found
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.store import Arrays, RegionStore
-from slideloom.wsi import Slide
+from slideloom.wsi import Size, Slide
 from slideloom.wsi.writing.labels import LabelImage
+from slideloom.wsi.writing.probabilities import ProbabilityChannel
 
 Predictions = Iterable[tuple[Tile, NDArray[Any]]]
 Labels = Mapping[str, zarr.Array[Any]]
@@ -43,6 +45,23 @@ class TablePart:
 
     objects: gpd.GeoDataFrame
     members: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbabilityImage:
+    """What an image of probabilities looks like, see `create_probabilities`.
+
+    Attributes:
+        channels: Name and colour of each.
+        size: In pixels.
+        mpp: Micrometres per pixel.
+        chunk_px: Side of a chunk.
+    """
+
+    channels: tuple[ProbabilityChannel, ...]
+    size: Size
+    mpp: float
+    chunk_px: int
 
 
 class Weaver(Protocol[P_co]):
@@ -70,6 +89,10 @@ class TaskFlow(Protocol[P]):
         """The label images that `weave` fills; none where the task has no masks."""
         ...
 
+    def probability_image(self, plan: RunPlan) -> ProbabilityImage | None:
+        """The image of probabilities that `weave` fills; None where the plan keeps none."""
+        ...
+
     def digest(self, region: Region, predictions: Predictions, *, plan: RunPlan) -> Arrays:
         """What has to be kept of one region's predictions."""
         ...
@@ -78,10 +101,14 @@ class TaskFlow(Protocol[P]):
         """What joins the regions of one slide into objects, and fills its label images.
 
         `labels` holds a `(y, x)` array for each of `label_images`, by name and in that order; and
-        where the plan keeps probabilities, last, their `(c, y, x)` array as `PROBABILITIES`.
+        where there is a `probability_image`, last, its `(c, y, x)` array as `PROBABILITIES`.
         """
         ...
 
     def tabulate(self, part: P, *, slide: Slide, plan: RunPlan) -> TablePart:
         """Measure a part of the objects; called from several threads at once."""
+        ...
+
+    def slide_scores(self, found: Found[P], *, plan: RunPlan) -> tuple[SlideScore, ...]:
+        """Figures of the whole slide, one set for each class; none where the task has none."""
         ...

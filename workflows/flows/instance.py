@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from slideloom.errors import SettingsError
 from slideloom.models.spec import Decode, ModelSpec
+from slideloom.postprocess.aggregate import SlideScore
 from slideloom.postprocess.decoding import decode, min_area_px
 from slideloom.postprocess.measure.table import roi_members
 from slideloom.postprocess.objects import Objects
@@ -24,7 +25,7 @@ from slideloom.workflows.export import ObjectType
 from slideloom.workflows.flows.flow import Labels, Predictions, RunJobs, TablePart
 from slideloom.workflows.flows.seams import new_tally, seam_arrays, total_seam
 from slideloom.workflows.flows.tabulate import tabulate_part
-from slideloom.workflows.found import KEYS, SETTLED, FoundObjects, order_keys
+from slideloom.workflows.found import KEYS, SETTLED, Found, FoundObjects, order_keys
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.store import Arrays, RegionStore, under
 from slideloom.wsi import Box, Slide
@@ -41,6 +42,10 @@ class InstanceFlow:
     def label_images(self, spec: ModelSpec) -> tuple[LabelImage, ...]:
         """One image of object numbers, shared by all classes."""
         return (LabelImage(name="objects", dtype="uint32"),)
+
+    def probability_image(self, plan: RunPlan) -> None:
+        """None: a decode reads more than probabilities."""
+        del plan
 
     def digest(self, region: Region, predictions: Predictions, *, plan: RunPlan) -> Arrays:
         """The objects that the region can finish, and the pieces that wait for other regions."""
@@ -69,6 +74,11 @@ class InstanceFlow:
     def tabulate(self, part: Objects, *, slide: Slide, plan: RunPlan) -> TablePart:
         """See `TaskFlow`."""
         return tabulate_part(part, slide=slide, plan=plan)
+
+    def slide_scores(self, found: Found[Objects], *, plan: RunPlan) -> tuple[SlideScore, ...]:
+        """None: objects are counted instead."""
+        del found, plan
+        return ()
 
 
 class InstanceWeaver:

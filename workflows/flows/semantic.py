@@ -11,6 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from slideloom.models.spec import ModelSpec
+from slideloom.postprocess.aggregate import SlideScore
 from slideloom.postprocess.masks import blend
 from slideloom.postprocess.masks.components import (
     class_runs,
@@ -27,14 +28,15 @@ from slideloom.workflows.flows.flow import (
     PROBABILITIES,
     Labels,
     Predictions,
+    ProbabilityImage,
     RunJobs,
     TablePart,
 )
 from slideloom.workflows.flows.packing import pack, unpack
 from slideloom.workflows.flows.seams import new_tally, seam_arrays, total_seam
 from slideloom.workflows.flows.tabulate import tabulate_part
-from slideloom.workflows.found import KEYS, SETTLED, FoundObjects, order_keys
-from slideloom.workflows.plan import RunPlan
+from slideloom.workflows.found import KEYS, SETTLED, Found, FoundObjects, order_keys
+from slideloom.workflows.plan import RunPlan, label_chunk_px
 from slideloom.workflows.store import Arrays, RegionStore, under
 from slideloom.wsi import Box, Slide
 from slideloom.wsi.writing.labels import LabelClass, LabelImage, write_chunks
@@ -67,6 +69,17 @@ class SemanticFlow:
         )
         return (LabelImage(name="classes", dtype="uint8", classes=classes),)
 
+    def probability_image(self, plan: RunPlan) -> ProbabilityImage | None:
+        """One pixel for each pixel of the masks."""
+        if not plan.probabilities:
+            return None
+        return ProbabilityImage(
+            channels=_channels(plan.spec),
+            size=plan.grid.extent,
+            mpp=plan.grid.mpp,
+            chunk_px=label_chunk_px(plan),
+        )
+
     def digest(self, region: Region, predictions: Predictions, *, plan: RunPlan) -> Arrays:
         """The region's layers, which are final but for a border, and the sums that meet there.
 
@@ -87,6 +100,11 @@ class SemanticFlow:
     def tabulate(self, part: Objects, *, slide: Slide, plan: RunPlan) -> TablePart:
         """See `TaskFlow`."""
         return tabulate_part(part, slide=slide, plan=plan)
+
+    def slide_scores(self, found: Found[Objects], *, plan: RunPlan) -> tuple[SlideScore, ...]:
+        """None: objects are counted instead."""
+        del found, plan
+        return ()
 
 
 class SemanticWeaver:
@@ -222,8 +240,8 @@ class _Blending:
         return (tile for tile in tiles if selected[tile.index.row, tile.index.col])
 
 
-def probability_channels(spec: ModelSpec) -> tuple[ProbabilityChannel, ...]:
-    """What a semantic model gives probabilities of: the background first where classes exclude."""
+def _channels(spec: ModelSpec) -> tuple[ProbabilityChannel, ...]:
+    """What the model gives probabilities of: the background first where classes exclude."""
     classes = tuple(ProbabilityChannel(name=item.name, color=item.color) for item in spec.classes)
     background = ProbabilityChannel(name="background", color=(128, 128, 128))
     return classes if spec.overlapping else (background, *classes)

@@ -21,6 +21,7 @@ from slideloom.workflows.result import (
     COUNTS_FILE,
     LABELS_FOLDER,
     OVERLAY_FILE,
+    PROBABILITIES_FOLDER,
     RECORD_FILE,
     REPORT_FILE,
     TABLE_FORMAT,
@@ -106,7 +107,7 @@ def render_report(folder: Path, record: RunRecord) -> str:
         picture=embed_picture(folder / OVERLAY_FILE),
         field=size_text(width_um, height_um),
         scale_bar=_length(round_length_um(width_um / 5)),
-        counted_in=_counted_in(record.settings),
+        counted_in=_counted_in(record),
         areas=_areas(SlideResult(folder=folder, record=record).counts, record.model.classes),
         figures=quality_figures(record),
         settings=_settings(record.settings),
@@ -151,8 +152,11 @@ def _areas(counts: pd.DataFrame, classes: tuple[ModelClass, ...]) -> tuple[Count
     )
 
 
-def _counted_in(settings: RunConfig) -> str:
+def _counted_in(record: RunRecord) -> str:
     """What percentages and densities refer to."""
+    settings = record.settings
+    if record.model.task == "classification":
+        return "the tiles predicted" + (" in the ROI" if settings.roi else "")
     if settings.roi is not None:
         return "the ROI"
     return "the tissue" if settings.tissue else "the whole slide"
@@ -180,6 +184,7 @@ def _links(folder: Path, settings: RunConfig) -> tuple[FileLink, ...]:
         COUNTS_FILE: "the counts table",
         **{EXPORTERS[name].file_name: f"the objects as {name}" for name in formats},
         LABELS_FOLDER: "label images, OME-NGFF",
+        PROBABILITIES_FOLDER: "probabilities of each class, OME-NGFF",
     }
     found = [FileLink(name=name, what=what) for name, what in named.items()]
     there = [link for link in found if (folder / link.name).exists()]

@@ -39,16 +39,13 @@ class QualityFigure:
 
 
 def quality_figures(record: RunRecord) -> tuple[QualityFigure, ...]:
-    """All figures of a result, the ones that need a look most often first."""
-    return (
-        _seam(record),
-        _recombined(record),
-        _conflicts(record),
-        _tissue(record),
-        _tiles(record),
-        _bad_tiles(record),
-        _read_mpp(record),
-    )
+    """All figures of a result, the ones that need a look most often first.
+
+    Those of objects that several tiles see are left out for classification.
+    """
+    shared = (_seam, _recombined, _conflicts) if record.model.task != "classification" else ()
+    each = (*shared, _tissue, _tiles, _bad_tiles, _read_mpp)
+    return tuple(figure(record) for figure in each)
 
 
 def concerns(record: RunRecord) -> tuple[str, ...]:
@@ -134,12 +131,19 @@ def _tiles(record: RunRecord) -> QualityFigure:
             "Tiles that the model was shown; the others hold no tissue or lie outside the ROIs. "
             "Worry at 0."
         ),
-        concern=""
-        if done
-        else (
-            "no tile was predicted: no tissue was found in the area asked for; where there is "
-            "tissue, run with --no-tissue"
-        ),
+        concern="" if done else _why_no_tile(record),
+    )
+
+
+def _why_no_tile(record: RunRecord) -> str:
+    if record.model.task == "classification" and record.settings.roi is not None:
+        return (
+            "no tile was predicted: no ROI holds the centre of a tile with tissue; draw larger "
+            "ROIs, or run with --no-tissue"
+        )
+    return (
+        "no tile was predicted: no tissue was found in the area asked for; where there is tissue, "
+        "run with --no-tissue"
     )
 
 

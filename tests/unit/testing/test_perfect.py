@@ -183,6 +183,27 @@ def test_an_empty_batch_has_an_empty_answer(model: PerfectTileModel, scene: Scen
     assert PerfectTileModel(scene, spec=spec).predict(batch_of()).shape == (0, TILE, TILE, 3)
 
 
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_a_tile_is_classified_by_the_pixels_of_its_core(scene: Scene, *, overlapping: bool) -> None:
+    spec = perfect_spec(
+        scene, task="classification", tile_px=TILE, halo_px=16, overlapping=overlapping
+    )
+    model = PerfectTileModel(scene, spec=spec)
+    answers = model.predict(batch_of(*WINDOWS))
+    assert answers.shape == (len(WINDOWS), 1, 1, 2)
+    assert answers.dtype == np.float32
+    for answer, window in zip(answers[:, 0, 0], WINDOWS, strict=True):
+        core = scene.classes_in(window)[16:-16, 16:-16]
+        pixels = [int((core == 1).sum()), int((core == 2).sum())]
+        if overlapping:
+            expected = [each / core.size for each in pixels]
+        else:
+            expected = [(each + 1) / (sum(pixels) + 2) for each in pixels]
+        assert answer.tolist() == pytest.approx(expected)
+    assert len(np.unique(answers)) > len(WINDOWS)
+    assert model.predict(batch_of()).shape == (0, 1, 1, 2)
+
+
 def test_it_pickles(model: PerfectTileModel) -> None:
     again = pickle.loads(pickle.dumps(model))
     assert again.spec == model.spec
@@ -194,5 +215,3 @@ def test_a_spec_that_is_not_the_scenes_is_refused(scene: Scene) -> None:
     for other in ({"mpp": 0.5}, {"classes": scene.classes[:1]}):
         with pytest.raises(SettingsError, match="perfect_spec"):
             PerfectTileModel(scene, spec=spec.model_copy(update=other))
-    with pytest.raises(SettingsError, match="got classification"):
-        PerfectTileModel(scene, spec=spec.model_copy(update={"task": "classification"}))

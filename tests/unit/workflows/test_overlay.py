@@ -173,3 +173,22 @@ def test_a_png_holds_the_picture(tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", picture)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), picture)
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_tiles_are_tinted_by_their_score_and_share_no_pixel() -> None:
+    tiles = table(box(0, 0, 51, 51), box(51, 0, 102, 51), names=["tumour", "stroma"])
+    tiles["score"] = [1.0, 0.5]
+    picture = overlay(tiles, filled=True, scale=0.5)[:200].astype(int)
+    # 51 level-0 pixels are 25.5 pixels of the picture: the border goes to one of two columns.
+    (border,) = np.flatnonzero(np.diff(picture[10, :51, 0]) != 0)
+    sure, unsure = picture[:26, : border + 1], picture[:26, border + 1 : 51]
+    np.testing.assert_array_equal(sure, np.broadcast_to([210, 110, 110], sure.shape))
+    np.testing.assert_array_equal(unsure, np.broadcast_to([165, 202, 165], unsure.shape))
+    assert (picture[26:] == GREY).all()
+    assert (picture[:, 51:] == GREY).all()
+
+
+def test_a_legend_of_tiles_counts_tiles() -> None:
+    tiles = table(box(0, 0, 50, 50)).assign(score=1.0)
+    outlined, filled = overlay(tiles)[200:], overlay(tiles, filled=True)[200:]
+    assert (filled < 128).sum() > (outlined < 128).sum()
