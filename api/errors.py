@@ -10,12 +10,14 @@
     +-- ModelFolderError        (ValueError)         a model folder that is incomplete or damaged
     +-- SettingsError           (ValueError)         a setting that makes no sense
     +-- RoiError                (ValueError)         a region of interest that cannot be used
+    +-- AnnotationError         (ValueError)         an annotation file that cannot be opened
     +-- OutputError             (OSError)            the output folder cannot be used
 
 A message says in one sentence what was asked and what was found, and in one what to do.
 """
 
 __all__ = [
+    "AnnotationError",
     "MissingMppError",
     "ModelFolderError",
     "ModelNotFoundError",
@@ -68,6 +70,10 @@ class SettingsError(SlideloomError, ValueError):
 
 class RoiError(SlideloomError, ValueError):
     """A region of interest that cannot be read or does not meet the slide."""
+
+
+class AnnotationError(SlideloomError, ValueError):
+    """An annotation file that is missing or may not be read."""
 
 
 class OutputError(SlideloomError, OSError):
