@@ -20,6 +20,7 @@ from slideloom.models.architectures.fcn import FCN
 from slideloom.models.architectures.psanet import PSANet
 from slideloom.models.architectures.setr import SETRMLA, SETRPUP, SETRNaive
 from slideloom.models.architectures.uctransnet import UCTransNet
+from slideloom.models.detectors import build_detector, is_detector
 from slideloom.models.heads import head_of
 from slideloom.models.spec import Architecture, ModelSpec
 
@@ -66,12 +67,14 @@ def build_network(spec: ModelSpec) -> nn.Module:
 
     The network maps normalised pixels `(n, 3, y, x)` to logits `(n, c, y, x)`, with as many
     channels as the head of the task wants; for classification it comes from `CLASSIFIERS`, and the
-    logits are `(n, c, 1, 1)`.
+    logits are `(n, c, 1, 1)`. Detectors give boxes, see `slideloom.models.detectors`.
 
     Raises:
         SettingsError: The spec names no architecture, an unknown one or an unknown encoder, its
             arguments do not fit, or the task has no head.
     """
+    if is_detector(spec):
+        return build_detector(spec)
     architecture = spec.architecture
     if architecture is None:
         msg = f"model {spec.name!r} names no architecture: only a network can be built"
