@@ -62,7 +62,8 @@ class Checkpoints:
 
     def is_done(self, key: str) -> bool:
         """Whether a training with this key has finished here."""
-        return self._read() == {"key": key, "done": True}
+        is_whole = self.last.is_file() and self.best.is_file()
+        return is_whole and self._read() == {"key": key, "done": True}
 
     def _read(self) -> dict[str, object]:
         try:
@@ -95,7 +96,8 @@ def training_key(
         for number in (0, len(source) - 1):
             tile = source.read(number, epoch=0)
             truth = tile.truth
-            for array in (tile.pixels, truth.masks, truth.instances, truth.boxes, truth.labels):
+            maps = (tile.pixels, truth.masks, truth.instances, truth.known)
+            for array in (*maps, truth.boxes, truth.class_id, truth.labels):
                 digest.update(array.tobytes())
     if start is not None:
         for name, value in start.state_dict().items():

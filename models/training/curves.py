@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from slideloom.models.training.history import EpochRecord
@@ -40,7 +39,7 @@ def draw_curves(path: Path, records: Sequence[EpochRecord]) -> None:
     _label(rate, "learning rate")
     for panel in panels[len(parts) + 1 :]:
         panel.remove()
-    FigureCanvasAgg(figure).print_png(str(path), pil_kwargs=None)
+    figure.savefig(path, format="png", dpi=_DPI)
 
 
 def _draw_part(panel: Axes, records: Sequence[EpochRecord], *, part: str) -> None:

@@ -161,10 +161,9 @@ class TrainingData(LightningDataModule):
 def _loader(
     tiles: _Tiles, sampler: Sampler[_Draw], *, objective: Objective, settings: FitSettings
 ) -> DataLoader[TrainingTile]:
-    workers = settings.workers
-    if workers == "auto":
-        cores = os.cpu_count() or 1
-        workers = 0 if cores <= 2 else min(_MOST_WORKERS, cores - 1)
+    spare = (os.cpu_count() or 1) - 1
+    good = 0 if spare <= 1 else min(_MOST_WORKERS, spare)
+    workers = good if settings.workers == "auto" else settings.workers
     return DataLoader(
         tiles,
         batch_size=settings.batch_size,

@@ -50,10 +50,7 @@ def schedule_of(settings: FitSettings, *, tiles: int) -> Schedule:
     """
     batches = -(-tiles // (settings.batch_size * settings.devices))
     steps = -(-batches // settings.accumulate)
-    epochs = settings.epochs
-    if epochs == "auto":
-        epochs = min(max(-(-STEPS // steps), FEWEST_EPOCHS), MOST_EPOCHS)
-    patience = settings.patience
-    if patience == "auto":
-        patience = max(10, epochs // 4)
+    good = min(max(-(-STEPS // steps), FEWEST_EPOCHS), MOST_EPOCHS)
+    epochs = good if settings.epochs == "auto" else settings.epochs
+    patience = max(10, epochs // 4) if settings.patience == "auto" else settings.patience
     return Schedule(epochs=epochs, patience=patience, batches=batches, steps=steps)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -33,7 +34,7 @@ from slideloom.models.training.source import TileSource
 
 __all__ = ["FitOutput", "Fitted", "fit"]
 
-_PRECISIONS = {
+_PRECISIONS: Mapping[torch.dtype, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     torch.float32: "32-true",
     torch.bfloat16: "bf16-mixed",
     torch.float16: "16-mixed",
@@ -110,6 +111,9 @@ def fit(
         if len(source) == 0:
             msg = f"there are no tiles for {name}: give more images, or split them otherwise"
             raise SettingsError(msg)
+    if settings.devices > 1 and choose_device(settings.device).type == "cpu":
+        msg = f"devices {settings.devices} counts GPUs, and training runs on the CPU: set it to 1"
+        raise SettingsError(msg)
     schedule = schedule_of(settings, tiles=len(train))
     key = training_key(spec, settings, train=train, validation=validation, start=start)
     checkpoints = Checkpoints(folder=output.folder / "checkpoints")
@@ -162,10 +166,9 @@ def _trainer(settings: FitSettings, schedule: Schedule, *, output: FitOutput) ->
     precision = settings.precision
     if precision == "auto" and device.type == "cpu":
         precision = "float32"
-    first = device.index or 0
     return Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=list(range(first, first + settings.devices)) if device.type == "cuda" else 1,
+        devices=_gpus(device, settings.devices) if device.type == "cuda" else 1,
         precision=_PRECISIONS[choose_dtype(precision, device)],
         max_epochs=schedule.epochs,
         accumulate_grad_batches=settings.accumulate,
@@ -174,11 +177,22 @@ def _trainer(settings: FitSettings, schedule: Schedule, *, output: FitOutput) ->
         logger=TensorBoardLogger(output.folder, name="logs", version=""),
         log_every_n_steps=schedule.batches,
         num_sanity_val_steps=0,
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
         use_distributed_sampler=False,
         default_root_dir=output.folder,
     )
+
+
+def _gpus(first: torch.device, count: int) -> list[int]:
+    """The numbers of so many GPUs, from `first` on.
+
+    Raises:
+        SettingsError: There are not as many.
+    """
+    index = first.index or 0
+    choose_device(f"cuda:{index + count - 1}")
+    return list(range(index, index + count))
 
 
 def _callbacks(schedule: Schedule, *, output: FitOutput) -> list[Callback]:
@@ -198,7 +212,7 @@ def _callbacks(schedule: Schedule, *, output: FitOutput) -> list[Callback]:
             enable_version_counter=False,
         ),
     ]
-    if sys.stderr.isatty():
+    if sys.stdout.isatty():
         callbacks.append(RichProgressBar())
     return callbacks
 

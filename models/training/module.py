@@ -89,8 +89,10 @@ class TrainingModule(LightningModule):
         norm = spec.normalisation
         std = torch.tensor(norm.std).view(1, 3, 1, 1)
         mean = torch.tensor(norm.mean).view(1, 3, 1, 1)
-        self.register_buffer("scale", 1 / (255 * std), persistent=False)
-        self.register_buffer("shift", -mean / std, persistent=False)
+        self._scale: Tensor
+        self._shift: Tensor
+        self.register_buffer("_scale", 1 / (255 * std), persistent=False)
+        self.register_buffer("_shift", -mean / std, persistent=False)
 
     def on_train_epoch_start(self) -> None:
         """Draw the same numbers in an epoch, whether or not training was interrupted before it."""
@@ -141,7 +143,7 @@ class TrainingModule(LightningModule):
         return _LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * done)) / 2
 
     def _losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        pixels = batch.pixels.float() * self.scale + self.shift
+        pixels = batch.pixels.float() * self._scale + self._shift
         parts = self._objective.losses(network, pixels, encoded=batch.encoded)
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 

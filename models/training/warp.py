@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,14 @@ _TIGHT_PX = 1.5
 """How far the box of an object's pixels may be from its box, before a part must be hidden."""
 
 _LARGEST_ERROR = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Moved:
+    """Objects after the map: boxes that may reach out of the tile, and which are left."""
+
+    boxes: NDArray[np.float64]
+    is_left: NDArray[np.bool_]
 
 
 def about_centre(linear: Matrix, *, height: int, width: int) -> Matrix:
@@ -82,64 +92,57 @@ def _warp_truth(
     inside = (from_x >= 0) & (from_x < width) & (from_y >= 0) & (from_y < height)
     place = np.where(inside, from_y * width + from_x, 0)
     instances = np.where(inside, truth.instances.ravel()[place], 0)
-    boxes = _warp_boxes(truth, matrix, found=instances)
-    boxes, kept = _cut_boxes(boxes, height=height, width=width)
+    moved = _move_boxes(truth, matrix, found=instances)
+    kept = moved.is_left & _meets_tile(moved.boxes, height=height, width=width)
+    boxes = np.clip(moved.boxes[kept], 0, [width, height, width, height])
     number = np.zeros(len(kept) + 1, np.int32)
     number[1:][kept] = np.arange(1, kept.sum() + 1)
     return TileTruth(
         masks=truth.masks.reshape(-1, height * width)[:, place] & inside,
         instances=number[instances],
-        boxes=boxes,
+        boxes=boxes.astype(np.float32),
         class_id=truth.class_id[kept],
         labels=truth.labels,
         known=truth.known.ravel()[place] & inside,
     )
 
 
-def _warp_boxes(
-    truth: TileTruth, matrix: Matrix, *, found: NDArray[np.int32]
-) -> NDArray[np.float64]:
+def _move_boxes(truth: TileTruth, matrix: Matrix, *, found: NDArray[np.int32]) -> _Moved:
+    """Boxes of all objects, with `found` the numbers of objects after the map."""
     boxes = truth.boxes.astype(np.float64)
     linear = matrix[:, :2]
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2 @ linear.T + matrix[:, 2]
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
     # Half the extent of the ellipse with these half axes, after the map.
     extent = np.sqrt(half**2 @ (linear**2).T)
-    warped = np.concatenate([centre - extent, centre + extent], axis=1)
-    if (linear == 0).sum() == 2:
-        return warped
-    count = len(boxes)
-    before, area = _pixel_boxes(truth.instances, count)
-    after, left = _pixel_boxes(found, count)
-    whole = (np.abs(before - boxes) <= _TIGHT_PX).all(axis=1)
-    outlined = area < _FILLS_BOX * (2 * half).prod(axis=1)
-    return np.where((whole & outlined & (left > 0))[:, None], after, warped)
+    ellipse = np.concatenate([centre - extent, centre + extent], axis=1)
+    before = _pixel_boxes(truth.instances, len(boxes))
+    after = _pixel_boxes(found, len(boxes))
+    is_seen = (np.abs(before - boxes) <= _TIGHT_PX).all(axis=1)
+    is_left = ~is_seen | np.isfinite(after).all(axis=1)
+    area = np.bincount(truth.instances.ravel(), minlength=len(boxes) + 1)[1:]
+    is_outlined = area < _FILLS_BOX * (2 * half).prod(axis=1)
+    keeps_axes = (linear == 0).sum() == 2
+    from_pixels = is_seen & is_left & is_outlined & (not keeps_axes)
+    return _Moved(boxes=np.where(from_pixels[:, None], after, ellipse), is_left=is_left)
 
 
-def _pixel_boxes(
-    instances: NDArray[np.int32], count: int
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Box and number of the pixels of each object; a box of one without any is of no use."""
+def _pixel_boxes(instances: NDArray[np.int32], count: int) -> NDArray[np.float64]:
+    """Box of the pixels of each object; infinite where it has none."""
     y, x = np.nonzero(instances)
     which = instances[y, x] - 1
     boxes = np.full((count, 4), np.inf) * [1, 1, -1, -1]
     for column, values in enumerate((x, y)):
         np.minimum.at(boxes[:, column], which, values)
         np.maximum.at(boxes[:, column + 2], which, values + 1)
-    return boxes, np.bincount(which, minlength=count)
+    return boxes
 
 
-def _cut_boxes(
-    boxes: NDArray[np.float64], *, height: int, width: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Boxes that meet the tile, cut at its edge, and which they are.
-
-    A point stays where its pixel is; a box needs more than its edge inside.
-    """
-    size = np.array([width, height], np.float64)
+def _meets_tile(boxes: NDArray[np.float64], *, height: int, width: int) -> NDArray[np.bool_]:
+    """Which points have their pixel in the tile, and which boxes more than an edge."""
+    size = np.array([width, height])
     low, high = boxes[:, :2], boxes[:, 2:]
     is_point = (low == high).all(axis=1)
-    meets = (low < size).all(axis=1) & (high > 0).all(axis=1)
-    kept = np.where(is_point, ((low >= 0) & (low < size)).all(axis=1), meets)
-    cut = np.concatenate([np.clip(low, 0, size), np.clip(high, 0, size)], axis=1)
-    return cut[kept].astype(np.float32), kept
+    point = ((low >= 0) & (low < size)).all(axis=1)
+    box = ((low < size) & (high > 0)).all(axis=1)
+    return np.where(is_point, point, box)
