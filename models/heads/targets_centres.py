@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from slideloom.models.heads.targets_masks import Planes
+from slideloom.models.heads.pieces import Planes
 from slideloom.models.spec import ModelSpec
 from slideloom.models.truth import TileTruth
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from slideloom.models.heads.targets_masks import Labels, Planes, class_numbers, pieces
+from slideloom.models.heads.pieces import Labels, Planes, piece_boxes, pieces
+from slideloom.models.heads.targets_masks import class_numbers
 from slideloom.models.spec import ModelSpec
 from slideloom.models.truth import TileTruth
 from slideloom.wsi.jit import jit
@@ -49,25 +50,8 @@ def unit_flows(labels: Labels) -> Planes:
     time = np.full(framed.shape, FAR, np.float32)
     for row, col in _centres(framed, count):
         time[row, col] = 0
-    _spread(framed, _boxes(framed, count), time)
+    _spread(framed, piece_boxes(framed, count), time)
     return _directions(framed, time)[:, 1:-1, 1:-1]
-
-
-@jit
-def _boxes(labels: Labels, count: int) -> NDArray[np.int64]:
-    """`(count, 4)`: first and last row, first and last column of each object."""
-    boxes = np.empty((count, 4), np.int64)
-    boxes[:, 0::2] = max(labels.shape)
-    boxes[:, 1::2] = -1
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            n = labels[y, x] - 1
-            if n >= 0:
-                boxes[n, 0] = min(boxes[n, 0], y)
-                boxes[n, 1] = max(boxes[n, 1], y)
-                boxes[n, 2] = min(boxes[n, 2], x)
-                boxes[n, 3] = max(boxes[n, 3], x)
-    return boxes
 
 
 @jit

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-from skimage.measure import label
 
+from slideloom.models.heads.pieces import Labels, Planes
 from slideloom.models.spec import ModelSpec
 from slideloom.models.truth import TileTruth
 
 __all__ = [
-    "Labels",
-    "Planes",
     "class_numbers",
     "class_targets",
     "component_targets",
     "label_targets",
     "mask_targets",
-    "pieces",
     "touching_weight",
 ]
-
-Labels = NDArray[np.int32]
-Planes = NDArray[np.float32]
 
 TOUCHING_WEIGHT = 3.0
 """How much a pixel near two objects counts: few pixels decide whether objects stay apart."""
@@ -78,15 +71,6 @@ def class_numbers(truth: TileTruth) -> Planes:
     number_of = np.zeros(len(truth.class_id) + 1, np.float32)
     number_of[1:] = truth.class_id + 1
     return np.asarray(number_of[truth.instances])
-
-
-def pieces(truth: TileTruth) -> Labels:
-    """`(y, x)`: the 4-connected pieces of the objects, 1..n; 0 is background.
-
-    What others cover or the tile's edge cuts off may leave an object in several pieces. No decode
-    can join these, so each has a shape of its own.
-    """
-    return np.asarray(label(truth.instances, background=0, connectivity=1), np.int32)
 
 
 def touching_weight(instances: Labels) -> Planes:
