@@ -23,7 +23,7 @@ from slideloom.workflows.annotations.raw import RawObject, Request
 from slideloom.wsi.geometry import Box, Size
 
 _TIFF = (b"II", b"MM")
-_ALPHA = {"LA": 1, "RGBA": 3}
+_GREY_ALPHA = "LA"
 _RGB, _RGBA = 3, 4
 _STRANGERS = 64
 """More values than this without a class are no classes, but instances or soft edges."""
@@ -192,10 +192,7 @@ def _load_picture(content: Content) -> NDArray[Any]:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(content.path, formats=("PNG", "BMP")) as image:
             pixels = np.asarray(image)
-            if (channel := _ALPHA.get(image.mode)) is not None:
-                seen = pixels[..., channel] > 0
-                pixels = np.where(seen[..., None], pixels[..., :channel], 0)
-            return pixels
+            return pixels[..., 0] * (pixels[..., 1] > 0) if image.mode == _GREY_ALPHA else pixels
 
 
 def _checked(pixels: NDArray[Any]) -> Labels:
