@@ -20,10 +20,10 @@ class TrainingFacts:
         shared: Whether these are the same images, for want of others.
         epochs: How many were trained; the best one is what is kept.
         seconds: Wall time of the training.
-        pretrained: Whether the encoder started from weights of ImageNet.
         figure: What the thresholds were chosen by.
         score: How much of it was reached on the validation tiles.
         tiles: How many tiles these were.
+        notices: Sentences of the training that a user of the model should read too.
     """
 
     parameters: int
@@ -32,17 +32,16 @@ class TrainingFacts:
     shared: bool
     epochs: int
     seconds: float
-    pretrained: bool
     figure: str
     score: float
     tiles: int
+    notices: tuple[str, ...]
 
 
 def model_card(spec: ModelSpec, facts: TrainingFacts) -> str:
     """The card as Markdown."""
     network = spec.architecture
     built = f"{network.name}, encoder {network.encoder}" if network else "none"
-    start = "ImageNet weights of the encoder" if facts.pretrained else "random weights"
     decides = f"threshold {spec.threshold:g}"
     if spec.decode is not None:
         chosen = ", ".join(f"{name} {value:g}" for name, value in spec.decode.settings.items())
@@ -51,7 +50,7 @@ def model_card(spec: ModelSpec, facts: TrainingFacts) -> str:
     rows = {
         "task": spec.task,
         "classes": f"{', '.join(item.name for item in spec.classes)} ({kind})",
-        "network": f"{built}; {facts.parameters / 1e6:.2f} million weights, from {start}",
+        "network": f"{built}; {facts.parameters / 1e6:.2f} million weights",
         "input": f"RGB at {spec.mpp:g} um/px; tiles of {spec.tile_px} px, halo {spec.halo_px} px",
         "output": decides,
         "licence": spec.licence,
@@ -69,7 +68,7 @@ def model_card(spec: ModelSpec, facts: TrainingFacts) -> str:
 {spec.training_data}
 
 {_listed(facts.train_images)}
-
+{_notices(facts)}
 ## Chosen on
 
 {_chosen(facts)}
@@ -81,6 +80,10 @@ pictures of validation tiles with what is true and what the model finds.
 
 {_measured(spec)}
 """
+
+
+def _notices(facts: TrainingFacts) -> str:
+    return "".join(f"\n* {sentence}" for sentence in facts.notices) + "\n" * bool(facts.notices)
 
 
 def _chosen(facts: TrainingFacts) -> str:
