@@ -84,8 +84,7 @@ def match_boxes(truth: Boxes, found: Boxes, *, scores: Floats, max_dets: int | N
 
 def _box_overlaps(first: Boxes, second: Boxes) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
     """Pairs of boxes that could match, and their intersection over union."""
-    tree = shapely.STRtree(shapely.box(*second.T.astype(np.float64)))
-    a, b = tree.query(shapely.box(*first.T.astype(np.float64)))
+    a, b = shapely.STRtree(_rectangles(second)).query(_rectangles(first))
     one, two = first[a].astype(np.float64), second[b].astype(np.float64)
     sides = np.minimum(one[:, 2:], two[:, 2:]) - np.maximum(one[:, :2], two[:, :2])
     shared = np.clip(sides, 0, None).prod(axis=1)
@@ -94,6 +93,10 @@ def _box_overlaps(first: Boxes, second: Boxes) -> tuple[NDArray[np.intp], NDArra
     iou = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     able = iou >= IOU_THRESHOLDS[0]
     return a[able], b[able], iou[able]
+
+
+def _rectangles(boxes: Boxes) -> NDArray[np.object_]:
+    return np.asarray(shapely.box(*boxes.T.astype(np.float64)), object)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -70,8 +70,8 @@ def overlaps_of_labels(truth: LabelImage, found: LabelImage) -> Overlaps:
     pair, count = np.unique(key, return_counts=True)
     row, column = np.divmod(pair, len(found_id))
     table = Overlaps(
-        truth_area=np.bincount(row, weights=count, minlength=len(truth_id)),
-        found_area=np.bincount(column, weights=count, minlength=len(found_id)),
+        truth_area=np.bincount(row, weights=count, minlength=len(truth_id)).astype(np.float64),
+        found_area=np.bincount(column, weights=count, minlength=len(found_id)).astype(np.float64),
         truth=row.astype(np.intp),
         found=column.astype(np.intp),
         shared=count.astype(np.float64),

@@ -53,5 +53,5 @@ def _pair_group(
     gains[row_at, column_at] = gain
     number = np.full(gains.shape, -1, np.intp)
     number[row_at, column_at] = np.arange(len(row))
-    pairs = number[linear_sum_assignment(gains, maximize=True)]
+    pairs: NDArray[np.intp] = number[linear_sum_assignment(gains, maximize=True)]
     return pairs[pairs >= 0]

@@ -13,7 +13,9 @@ __all__ = ["mean_of_known", "ratio"]
 def ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
     """`part / whole` element by element; NaN where `whole` is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, float), np.asarray(whole, float))
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole != 0)
+    found: NDArray[np.float64] = np.full(whole.shape, np.nan)
+    np.divide(part, whole, out=found, where=whole != 0)
+    return found
 
 
 def mean_of_known(values: NDArray[Any]) -> NDArray[np.float64]:
