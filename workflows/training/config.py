@@ -16,7 +16,16 @@ from slideloom.models.spec import Architecture, Decode, ModelClass, ModelSpec, N
 from slideloom.models.training.settings import FitSettings
 from slideloom.workflows.annotations import AnnotationRules
 
-__all__ = ["PALETTE", "DataConfig", "TrainConfig", "draft_spec", "read_config"]
+__all__ = [
+    "PALETTE",
+    "ClassesFrom",
+    "DataConfig",
+    "Split",
+    "TrainConfig",
+    "classes_of_names",
+    "draft_spec",
+    "read_config",
+]
 
 PALETTE = (
     (230, 25, 75),
@@ -39,6 +48,7 @@ IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 Argument = int | float | str | bool | tuple[int, ...] | None
 ClassesFrom = Literal["folder", "csv", "annotations"]
+Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,14 +85,15 @@ class DataConfig(_Strict):
         annotations: The annotation file of an image, relative to the data folder, with `{stem}`
             (the image's name without its ending), `{name}` (with it), `{folder}` (the image's
             folder, relative to the data folder), `{folder_name}` (its last part) and `{parent}`
-            (the folder above). None looks for a file of the same stem beside the image, then in a
-            folder `annotations`, `masks`, `labels`, `instances`, `points` or `boxes` beside one of
-            the image's folders or in it.
+            (the folder above); of several, the first that is there. None looks for a file of the
+            same stem beside the image, then in a folder `annotations`, `masks`, `labels`,
+            `instances`, `points` or `boxes` beside one of the image's folders or in it.
         coco: One COCO file for all images, relative to the data folder.
         split: A CSV with a column `file` and some of `split`, `case` and `class`; or lists of
-            images such as `ImageSets/Main/{split}.txt`; or globs of images such as
-            `{split}/images/*`. None takes `split.csv` of the data folder where there is one, or
-            else folders called `train`, `val` or `test`.
+            images such as `ImageSets/Main/{split}.txt`; or a glob of images such as
+            `{split}/images/*`; or a list of globs for each of `train`, `validation` and `test`.
+            Images that none of them names are left out. None takes `split.csv` of the data folder
+            where there is one, or else folders called `train`, `val` or `test`.
         case: A regular expression on the file's name whose first group is the case (the patient).
             None takes the case of the CSV, or else every image for a case of its own.
         classes_from: Where the classes of an image come from in classification: the name of its
@@ -91,13 +102,13 @@ class DataConfig(_Strict):
     """
 
     images: tuple[str, ...] = ()
-    annotations: str | None = None
+    annotations: tuple[str, ...] = ()
     coco: str | None = None
-    split: str | None = None
+    split: str | dict[Split, tuple[str, ...]] | None = None
     case: str | None = None
     classes_from: ClassesFrom | None = None
 
-    @field_validator("images", mode="before")
+    @field_validator("images", "annotations", mode="before")
     @classmethod
     def _as_list(cls, value: Any) -> Any:  # noqa: ANN401
         return (value,) if isinstance(value, str) else value
@@ -118,14 +129,14 @@ class DataConfig(_Strict):
 
     @field_validator("annotations")
     @classmethod
-    def _known_places(cls, value: str | None) -> str | None:
+    def _known_places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         names = ("stem", "name", "folder", "folder_name", "parent")
-        if value is not None:
+        for template in value:
             try:
-                value.format_map(dict.fromkeys(names, ""))
+                template.format_map(dict.fromkeys(names, ""))
             except (KeyError, ValueError, IndexError, AttributeError) as error:
                 words = ", ".join(f"{{{name}}}" for name in names)
-                msg = f"{value!r} may hold {words} only"
+                msg = f"{template!r} may hold {words} only"
                 raise ValueError(msg) from error
         return value
 

@@ -124,11 +124,11 @@ def _images(files: Iterable[Path], root: Path) -> list[Path]:
 class _Partners:
     """Finds the annotation file of an image."""
 
-    def __init__(self, root: Path, files: Sequence[Path], template: str | None) -> None:
+    def __init__(self, root: Path, files: Sequence[Path], templates: Sequence[str]) -> None:
         self._root = root
-        self._template = template
+        self._templates = templates
         self._files: dict[tuple[str, ...], dict[str, Path]] = {}
-        if template is None:
+        if not templates:
             for path in files:
                 if ending := _ending(path.name):
                     stem = path.name[: -len(ending)]
@@ -139,17 +139,16 @@ class _Partners:
         """The annotation file, or None where there is none."""
         folder = image.parent.relative_to(self._root)
         stem = slide_name(image)
-        if self._template is not None:
-            name = self._template.format_map(_places(folder, image.name, stem=stem))
-            path = self._root / name
-            return path if path.is_file() and path != image else None
+        if self._templates:
+            places = _places(folder, image.name, stem=stem)
+            named = [self._root / template.format_map(places) for template in self._templates]
+            return next((path for path in named if path.is_file() and path != image), None)
         for parts in _candidates(folder.parts):
             found = self._files.get(_key((*parts, stem)), {})
             beside = parts == folder.parts
             for ending in _ENDINGS:
-                path = found.get(ending)
-                if path is not None and (not beside or _may_annotate(path, image)):
-                    return path
+                if ending in found and (not beside or _may_annotate(found[ending], image)):
+                    return found[ending]
         return None
 
 

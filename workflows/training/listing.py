@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from slideloom.errors import SettingsError
+from slideloom.workflows.training.config import DataConfig, Split
 
-__all__ = ["Listed", "Listing", "Split", "read_listing"]
-
-Split = Literal["train", "validation", "test"]
+__all__ = ["Listed", "Listing", "read_listing"]
 
 _SPLITS: Mapping[str, Split] = {
     "train": "train",
@@ -73,21 +71,26 @@ class Listing:
         return None
 
 
-def read_listing(root: Path, split: str | None, *, images: Iterable[Path]) -> Listing:
+def read_listing(root: Path, data: DataConfig, *, images: Iterable[Path]) -> Listing:
     """Read what `data.split` names; without it `split.csv`, or else the folders' names.
 
     Raises:
         SettingsError: It names no file, or the file cannot be read so.
     """
+    split = data.split
     if split is None:
         if (root / DEFAULT_CSV).is_file():
             return _from_csv(root / DEFAULT_CSV)
         return _from_folders(root, images)
+    if not isinstance(split, str):
+        return _from_globs(root, [(name, glob) for name, globs in split.items() for glob in globs])
     if "{split}" not in split:
         return _from_csv(root / split)
     if PurePosixPath(split).suffix.lower() == ".txt":
         return _from_lists(root, split)
-    return _from_globs(root, split)
+    return _from_globs(
+        root, [(kind, split.replace("{split}", word)) for word, kind in _SPLITS.items()]
+    )
 
 
 def _from_csv(path: Path) -> Listing:
@@ -140,12 +143,19 @@ def _from_lists(root: Path, template: str) -> Listing:
     return _required(rows, root, template)
 
 
-def _from_globs(root: Path, template: str) -> Listing:
+def _from_globs(root: Path, globs: Sequence[tuple[Split, str]]) -> Listing:
     rows: dict[str, Listed] = {}
-    for word, split in _SPLITS.items():
-        for path in sorted(root.glob(template.replace("{split}", word))):
-            _add(rows, path.relative_to(root).as_posix(), split, where=template)
-    return _required(rows, root, template)
+    for split, glob in globs:
+        try:
+            paths = sorted(root.glob(glob))
+        except (ValueError, NotImplementedError) as error:
+            msg = (
+                f"data.split has the glob '{glob}' ({error}): write it relative to the data folder"
+            )
+            raise SettingsError(msg) from error
+        for path in paths:
+            _add(rows, path.relative_to(root).as_posix(), split, where=glob)
+    return _required(rows, root, ", ".join(glob for _, glob in globs))
 
 
 def _add(rows: dict[str, Listed], name: str, split: Split, *, where: str) -> None:
@@ -157,8 +167,8 @@ def _add(rows: dict[str, Listed], name: str, split: Split, *, where: str) -> Non
 def _required(rows: Mapping[str, Listed], root: Path, template: str) -> Listing:
     if not rows:
         msg = (
-            f"data.split '{template}' names nothing in '{root}' with train, val or test for "
-            "{split}: correct it"
+            f"data.split '{template}' names nothing in '{root}' (train, val or test stand for "
+            "{split}): correct it"
         )
         raise SettingsError(msg)
     return Listing(rows=rows, closed=True)

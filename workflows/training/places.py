@@ -32,20 +32,22 @@ class Place:
 
 
 class PlaceDraw:
-    """Draws places so that classes, and images within a class, come equally often.
+    """Draws places so that classes come equally often, and images within a class fairly.
 
     A class is chosen evenly, then an image that has it, then one of its objects there, then a point
     in the object, and a tile that holds the point at any place but its outermost sixth. A quarter
-    of the tiles lies anywhere in the known area of an image chosen evenly: background, and images
-    without objects, have to be seen too. Where whole images have classes, tiles lie anywhere in the
-    image; where exclusive classes are asked of tiles by the areas they lie in, the tile's centre is
-    the point.
+    of the tiles lies anywhere in the known area of any image: background, and images without
+    objects, have to be seen too. Images come as often as the square root of their known area:
+    between every image alike and every pixel alike. Where whole images have classes, tiles lie
+    anywhere in the image; where exclusive classes are asked of tiles by the areas they lie in, the
+    tile's centre is the point.
     """
 
     def __init__(self, images: Sequence[AnnotatedImage], spec: ModelSpec) -> None:
         """Take the images to draw from."""
         self._images = images
         self._spec = spec
+        self._weights = np.sqrt([_known_px(image) for image in images])
         holders: dict[int, list[int]] = {}
         for place, image in enumerate(images):
             for class_id in sorted(image.shown):
@@ -58,10 +60,9 @@ class PlaceDraw:
         centred = self._spec.task == "classification" and not self._spec.overlapping
         share = 0.0 if centred else RANDOM_SHARE
         if not self._classes or rng.random() < share:
-            place = int(rng.integers(len(self._images)))
-            return self._anywhere(place, rng)
+            return self._anywhere(self._one_of(range(len(self._images)), rng), rng)
         which = int(rng.integers(len(self._classes)))
-        place = int(rng.choice(self._holders[which]))
+        place = self._one_of(self._holders[which], rng)
         image = self._images[place]
         objects = np.flatnonzero(image.class_id == self._classes[which])
         if image.labels.any() or not len(objects):
@@ -70,6 +71,10 @@ class PlaceDraw:
         if not centred:
             point += rng.uniform(-1, 1, 2) * self._spec.tile_px / 3
         return self._at(place, point, rng)
+
+    def _one_of(self, places: Sequence[int], rng: np.random.Generator) -> int:
+        weights = self._weights[np.asarray(places)]
+        return int(rng.choice(places, p=weights / weights.sum()))
 
     def _anywhere(self, place: int, rng: np.random.Generator) -> Place:
         image = self._images[place]
@@ -110,13 +115,14 @@ def _window(x0: int, y0: int, tile_px: int) -> Box:
 
 def tiles_to_cover(images: Sequence[AnnotatedImage], spec: ModelSpec) -> int:
     """How many cores the known areas of images fill; at least one for each image."""
-    total = 0
-    for image in images:
-        pixels = float(image.extent.width * image.extent.height)
-        if image.area is not None:
-            pixels = shapely.area(image.area) / image.scale**2
-        total += max(1, ceil(pixels / spec.core_px**2))
-    return total
+    return sum(max(1, ceil(_known_px(image) / spec.core_px**2)) for image in images)
+
+
+def _known_px(image: AnnotatedImage) -> float:
+    """Area where annotations are complete, in pixels of `read_mpp`."""
+    if image.area is not None:
+        return float(shapely.area(image.area)) / image.scale**2
+    return float(image.extent.width * image.extent.height)
 
 
 def grid_places(

@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 from slideloom.errors import SettingsError
 from slideloom.models.spec import Task
 from slideloom.workflows.annotations import Fault
-from slideloom.workflows.training.config import ClassesFrom, TrainConfig
+from slideloom.workflows.training.config import ClassesFrom, Split, TrainConfig
 from slideloom.workflows.training.files import VECTOR_ENDINGS, FilePair, find_files
-from slideloom.workflows.training.listing import Listed, Listing, Split, read_listing
+from slideloom.workflows.training.listing import Listed, Listing, read_listing
 
-__all__ = ["Sample", "Samples", "Split", "find_samples"]
+__all__ = ["Sample", "Samples", "find_samples"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ def find_samples(root: Path, config: TrainConfig, *, task: Task) -> Samples:
         SettingsError: The folder holds no sample, or the config names what is not there.
     """
     found = find_files(root, config.data)
-    listing = read_listing(root, config.data.split, images=[pair.image for pair in found.pairs])
+    listing = read_listing(root, config.data, images=[pair.image for pair in found.pairs])
     source = _classes_from(config, listing, found.pairs, task=task)
     samples, faults, met = [], [], set[str]()
     for pair in found.pairs:
@@ -101,7 +101,7 @@ def _classes_from(
         return config.data.classes_from
     if listing.has_classes:
         return "csv"
-    named = config.data.annotations is not None or config.data.coco is not None
+    named = bool(config.data.annotations) or config.data.coco is not None
     files = [pair.annotations.name.lower() for pair in pairs if pair.annotations is not None]
     return "annotations" if named or any(f.endswith(VECTOR_ENDINGS) for f in files) else "folder"
 
