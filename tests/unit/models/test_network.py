@@ -15,9 +15,10 @@ from slideloom.errors import SettingsError
 from slideloom.models.architectures import build_network
 from slideloom.models.folder import load_model, save_model
 from slideloom.models.network import NetworkModel
-from slideloom.models.spec import ModelSpec
+from slideloom.models.spec import ModelClass, ModelSpec
 from slideloom.models.tile_model import TileBatch
 from slideloom.wsi.geometry import Box, Size
+from tests.makers.blobs import blob_spec
 
 
 def batch_of(pixels: NDArray[np.uint8]) -> TileBatch:
@@ -78,6 +79,72 @@ def test_padding_repeats_the_edge_and_is_cut_off(spec: ModelSpec) -> None:
 
 def test_empty_batch(folder: Path) -> None:
     assert load_model(folder, device="cpu").predict(noise(0)).shape == (0, 64, 64, 2)
+
+
+class Pooled(nn.Module):
+    """A classifier: the mean of each of two channels is the logit of a class."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels[:, :2].mean(dim=(2, 3), keepdim=True)
+
+
+@pytest.fixture
+def of_tiles(spec: ModelSpec) -> ModelSpec:
+    """Says which of two classes a tile shows."""
+    classes = tuple(ModelClass(name=name, color=(0, 0, 0)) for name in ("tumour", "other"))
+    return spec.model_copy(update={"task": "classification", "classes": classes, "decode": None})
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_a_classifier_gives_probabilities_of_tiles(
+    of_tiles: ModelSpec, *, overlapping: bool
+) -> None:
+    told = of_tiles.model_copy(update={"overlapping": overlapping})
+    batch = noise(3, 50, 77)
+    maps = NetworkModel(told, Pooled(), device="cpu", precision="float32").predict(batch)
+    assert maps.shape == (3, 1, 1, 2)
+    norm = of_tiles.normalisation
+    padded = np.pad(batch.pixels, ((0, 0), (0, 14), (0, 19), (0, 0)), mode="edge")
+    scores = ((padded / 255 - norm.mean) / norm.std).mean(axis=(1, 2))[:, :2]
+    power = np.exp(scores)
+    wanted = power / (1 + power) if overlapping else power / power.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(maps[:, 0, 0], wanted, atol=1e-5)
+    empty = NetworkModel(told, Pooled(), device="cpu").predict(noise(0))
+    assert empty.shape == (0, 1, 1, 2)
+
+
+def _detector(name: str) -> NetworkModel:
+    torch.manual_seed(4)
+    # Untrained scores lie near 0 and differ between classes by chance only.
+    spec = blob_spec(name, {"score_threshold": 0.0, "detections": 9}, tile_px=64)
+    return NetworkModel(spec, build_network(spec), device="cpu", precision="bfloat16")
+
+
+@pytest.mark.parametrize("name", ["FCOS", "FasterRCNN"])
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (50, 77), (1, 1)])
+def test_a_detector_gives_rows_within_the_tile(name: str, height: int, width: int) -> None:
+    model = _detector(name)
+    rows = model.predict(noise(2, height, width))
+    assert rows.dtype == np.float32
+    assert rows.shape == (2, rows.shape[1], 6)
+    assert rows[..., :4].min(initial=0) >= 0
+    assert (rows[..., :4] <= [width, height, width, height]).all()
+    assert model.predict(noise(0)).shape == (0, 0, 6)
+
+
+def test_mask_rcnn_gives_labels() -> None:
+    labels = _detector("MaskRCNN").predict(noise(2, 50, 77))
+    assert labels.dtype == np.int32
+    assert labels.shape == (2, 50, 77, 2)
+
+
+def test_detectors_run_in_float32_and_pickle() -> None:
+    model = _detector("FCOS")
+    rows = model.predict(noise(2))
+    assert rows.shape[1] > 0
+    exact = NetworkModel(model.spec, model.load(), device="cpu", precision="float32")
+    np.testing.assert_array_equal(exact.predict(noise(2)), rows)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(noise(2)), rows)
 
 
 def test_read_only_and_strided_pixels(folder: Path) -> None:
