@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from segmentation_models_pytorch.encoders import get_encoder
 from torch import Tensor, nn
@@ -109,7 +111,7 @@ class Branch(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Values `(n, c, y, x)` of the half grid and logits `(n, there, here)` between places."""
-        half = torch.Size((side - 1) // 2 + 1 for side in features.shape[-2:])
+        half = [(side - 1) // 2 + 1 for side in features.shape[-2:]]
         values = _resize(self.reduce(features), half)
         return values, spread(self.predict(values), self.mask_size)
 
@@ -132,7 +134,7 @@ def spread(masks: Tensor, mask_size: int) -> Tensor:
     channel = row_channel[:, None, :, None] * mask_size + column_channel[None, :, None, :]
     inside = row_inside[:, None, :, None] & column_inside[None, :, None, :]
     places = rows * columns
-    index = channel.reshape(1, places, places).expand(len(masks), -1, -1)
+    index = channel.reshape(1, places, places).expand(masks.shape[0], -1, -1)
     logits = masks.flatten(2).gather(1, index)
     return logits.masked_fill(~inside.reshape(places, places), -torch.inf)
 
@@ -151,8 +153,8 @@ def _offsets(length: int, mask_size: int, *, device: torch.device) -> tuple[Tens
     return clipped, offset == clipped
 
 
-def _resize(features: Tensor, size: torch.Size) -> Tensor:
-    return functional.interpolate(features, size=size, mode="bilinear", align_corners=True)
+def _resize(features: Tensor, size: Sequence[int]) -> Tensor:
+    return functional.interpolate(features, size=list(size), mode="bilinear", align_corners=True)
 
 
 def _unit(inputs: int, outputs: int, *, kernel: int = 1) -> nn.Sequential:
