@@ -173,6 +173,8 @@ def _loader(
         pin_memory=settings.device != "cpu" and torch.cuda.is_available(),
         persistent_workers=workers > 0,
         worker_init_fn=_one_thread,
+        # Else it draws from the numbers that dropout draws from, with workers at other times.
+        generator=torch.Generator(),
     )
 
 

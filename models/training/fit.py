@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
@@ -28,7 +28,7 @@ from slideloom.models.training.module import TrainingModule
 from slideloom.models.training.objective import objective_of
 from slideloom.models.training.pretrained import load_pretrained
 from slideloom.models.training.quiet import quiet_lightning
-from slideloom.models.training.recorder import MONITOR, Recorder, read_records
+from slideloom.models.training.recorder import MONITOR, Keeper, Recorder, read_records
 from slideloom.models.training.settings import FitSettings
 from slideloom.models.training.source import TileSource
 
@@ -132,7 +132,7 @@ def fit(
             data = TrainingData(
                 train=train, validation=validation, objective=objective, settings=settings
             )
-            trainer = _trainer(settings, schedule, output=output)
+            trainer = _trainer(settings, schedule, checkpoints=checkpoints, output=output)
             trainer.fit(
                 module,
                 datamodule=data,
@@ -161,7 +161,9 @@ def _first_network(
     return network
 
 
-def _trainer(settings: FitSettings, schedule: Schedule, *, output: FitOutput) -> Trainer:
+def _trainer(
+    settings: FitSettings, schedule: Schedule, *, checkpoints: Checkpoints, output: FitOutput
+) -> Trainer:
     device = choose_device(settings.device)
     precision = settings.precision
     if precision == "auto" and device.type == "cpu":
@@ -173,7 +175,7 @@ def _trainer(settings: FitSettings, schedule: Schedule, *, output: FitOutput) ->
         max_epochs=schedule.epochs,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.clip,
-        callbacks=_callbacks(schedule, output=output),
+        callbacks=_callbacks(schedule, checkpoints=checkpoints, output=output),
         logger=TensorBoardLogger(output.folder, name="logs", version=""),
         log_every_n_steps=schedule.batches,
         num_sanity_val_steps=0,
@@ -195,22 +197,18 @@ def _gpus(first: torch.device, count: int) -> list[int]:
     return list(range(index, index + count))
 
 
-def _callbacks(schedule: Schedule, *, output: FitOutput) -> list[Callback]:
+def _callbacks(
+    schedule: Schedule, *, checkpoints: Checkpoints, output: FitOutput
+) -> list[Callback]:
+    recorder = Recorder(
+        output.folder / "history.csv", epochs=schedule.epochs, on_epoch=output.on_epoch
+    )
     callbacks: list[Callback] = [
-        Recorder(output.folder / "history.csv", epochs=schedule.epochs, on_epoch=output.on_epoch),
+        recorder,
         EarlyStopping(
             MONITOR, patience=schedule.patience, mode="min", check_on_train_epoch_end=True
         ),
-        # After all else in an epoch, so that going on begins with the next one.
-        ModelCheckpoint(
-            output.folder / "checkpoints",
-            filename="best",
-            monitor=MONITOR,
-            mode="min",
-            save_last=True,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        ),
+        Keeper(checkpoints, recorder=recorder),
     ]
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar())

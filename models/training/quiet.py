@@ -12,8 +12,6 @@ __all__ = ["quiet_lightning"]
 _REMARKS = (
     # Two cores have none to spare for loader processes.
     r".*does not have many workers.*",
-    # That is how an interrupted training goes on.
-    r"Checkpoint directory .* exists and is not empty.*",
     # The average of the weights is in evaluation mode always.
     r".*in eval mode at the start of training.*",
     # Of Lightning itself to PyTorch.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 
 from slideloom.errors import SettingsError
+from slideloom.models.training.checkpoints import Checkpoints
 from slideloom.models.training.history import EpochRecord, write_history
 
-__all__ = ["MONITOR", "Recorder", "read_records"]
+__all__ = ["MONITOR", "Keeper", "Recorder", "read_records"]
 
 MONITOR = "validation/loss"
 """What the best epoch is chosen by."""
@@ -78,6 +81,32 @@ class Recorder(Callback):
                     "learning_rate, or precision float32"
                 )
                 raise SettingsError(msg)
+
+
+class Keeper(Checkpoint):
+    """Saves the state after each epoch, and apart from it the one after the best.
+
+    Lightning's own callback finds the best epoch by a path, and forgets it in a folder that was
+    moved. Callbacks of this class come after all others, so their states are of the same epoch.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, *, recorder: Recorder) -> None:
+        """Take where to save, and who knows whether an epoch was the best."""
+        self._checkpoints = checkpoints
+        self._recorder = recorder
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save; a file is replaced only when the next one is whole."""
+        del pl_module
+        whole = self._checkpoints.folder / "next.ckpt"
+        trainer.save_checkpoint(whole)
+        if not trainer.is_global_zero:
+            return
+        if self._recorder.records[-1].best:
+            copy = self._checkpoints.folder / "next_best.ckpt"
+            shutil.copyfile(whole, copy)
+            copy.replace(self._checkpoints.best)
+        whole.replace(self._checkpoints.last)
 
 
 def read_records(checkpoint: Path) -> list[EpochRecord]:

@@ -59,9 +59,7 @@ def test_tiles_that_fill_a_batch_are_augmented_otherwise(spec: ModelSpec) -> Non
 
 def test_loader_processes_give_what_one_process_gives(spec: ModelSpec) -> None:
     alone, helped = (
-        epoch_of(
-            data_of(spec, tiles=8, settings=settings(workers=workers)).train_dataloader(), 1
-        )
+        epoch_of(data_of(spec, tiles=8, settings=settings(workers=workers)).train_dataloader(), 1)
         for workers in (0, 1)
     )
     for one, two in zip(alone, helped, strict=True):

@@ -1,0 +1,107 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+from torch import nn
+
+from slideloom.models.architectures import build_network
+from slideloom.models.spec import Architecture, ModelSpec
+from slideloom.models.training import pretrained
+from slideloom.models.training.pretrained import load_pretrained
+
+
+def with_architecture(spec: ModelSpec, name: str, encoder: str) -> ModelSpec:
+    return spec.model_copy(update={"architecture": Architecture(name=name, encoder=encoder)})
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        msg = "name or service not known"
+        raise OSError(msg)
+
+    monkeypatch.setattr(pretrained, "urlopen", refuse)
+
+
+@pytest.fixture
+def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> nn.Module:
+        msg = "We cannot find the requested files in the local cache.\nCheck your connection."
+        raise LocalEntryNotFoundError(msg)
+
+    monkeypatch.setattr(pretrained, "_trained", refuse)
+
+
+@pytest.mark.usefixtures("no_network", "no_weights")
+def test_a_hub_that_cannot_be_reached_gives_one_notice(spec: ModelSpec) -> None:
+    network = build_network(spec)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    notices: list[str] = []
+    load_pretrained(network, spec, notice=notices.append)
+    (notice,) = notices
+    assert "'tu-resnet10t' begins with random weights" in notice
+    assert "does not answer" in notice
+    assert "\n" not in notice
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_a_hub_without_the_weights_gives_its_reason(
+    spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrained, "_ask_hub", lambda: None)
+    notices: list[str] = []
+    load_pretrained(build_network(spec), spec, notice=notices.append)
+    assert "We cannot find the requested files" in notices[0]
+
+
+def random_weights(name: str, encoder: nn.Module) -> nn.Module:
+    """As `_trained`, with weights that anyone can make."""
+    original: Callable[..., nn.Module]
+    if hasattr(encoder, "pretrained_cfg"):
+        original = pretrained.timm.create_model
+        trained = original(name.removeprefix("tu-"), pretrained=False)
+    else:
+        original = pretrained.get_encoder
+        trained = original(name, depth=5, weights=None)
+    for value in trained.state_dict().values():
+        value.fill_(7)
+    return trained
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "encoder", "place"),
+    [
+        ("instance", "Unet", "tu-resnet10t", "encoder"),
+        ("instance", "Unet", "resnet18", "encoder"),
+        ("classification", "Timm", "resnet10t", "encoder"),
+        ("detection", "FCOS", "tu-resnet10t", "backbone.encoder"),
+    ],
+)
+def test_every_kind_of_encoder_is_filled(
+    spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, task: str, name: str, encoder: str, place: str
+) -> None:
+    monkeypatch.setattr(pretrained, "_trained", random_weights)
+    spec = with_architecture(spec, name, encoder)
+    decode = None if task == "classification" else spec.decode
+    if task == "detection" and decode is not None:
+        decode = decode.model_copy(update={"name": "boxes"})
+    spec = spec.model_copy(update={"task": task, "decode": decode})
+    network = build_network(spec)
+    notices: list[str] = []
+    load_pretrained(network, spec, notice=notices.append)
+    assert notices == []
+    values = network.get_submodule(place).state_dict()
+    filled = [key for key, value in values.items() if (value == 7).all()]
+    # The last layer of a classifier has other classes.
+    assert len(values) - len(filled) <= (2 if task == "classification" else 0)
+
+
+def test_networks_of_our_own_begin_with_random_weights(spec: ModelSpec) -> None:
+    spec = with_architecture(spec, "PlainCNN", "plaincnn")
+    spec = spec.model_copy(update={"task": "classification", "decode": None})
+    notices: list[str] = []
+    load_pretrained(build_network(spec), spec, notice=notices.append)
+    assert notices == []
