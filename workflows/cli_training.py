@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from slideloom.errors import SettingsError
 from slideloom.models.spec import Task
+from slideloom.workflows.options import MppOption
 
 # The imports inside functions keep `slideloom --help` quick, and free of the extra `train`.
 if TYPE_CHECKING:
@@ -55,6 +57,51 @@ def train_command(
     typer.echo(f"model: {trained.folder}   card: {trained.folder / 'README.md'}")
 
 
+def evaluate_command(
+    model: Annotated[
+        str | None, typer.Option(help="A built-in model, a folder, or hf://org/name.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of annotated images, with --model.")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="train, validation, test or all.",
+            show_default="test, or what the model has not seen",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    pred: Annotated[
+        Path | None, typer.Option(help="GeoJSON or GeoParquet of what was found.")
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(help="The same of the truth, with --pred.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Of --pred and --truth.", show_default="by their geometry")
+    ] = None,
+    mpp: MppOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the figures, tables and plots.")
+    ] = None,
+) -> None:
+    """Measure a model on annotated images, or one table of objects against another."""
+    _require_extra("train")
+    from slideloom.workflows.evaluation.command import EvaluationRequest, evaluate
+    from slideloom.workflows.evaluation.data import read_images
+    from slideloom.workflows.training.config import read_config
+
+    request = EvaluationRequest(
+        model=model, pred=pred, truth=truth, task=None if task is None else _task(task), mpp=mpp
+    )
+    if model is not None and data is not None:
+        settings = None if config is None else read_config(config)
+        found = read_images(data, model, config=settings, split=split)
+        _Console().faults(found.faults)
+        typer.echo(f"{len(found.images)} images, split {found.split}")
+        request = replace(request, images=found.images)
+    typer.echo(evaluate(request, out=out).markdown())
+
+
 def export_command(
     name: Annotated[str, typer.Argument(help="A built-in model, a folder, or hf://org/name.")],
     out: Annotated[Path, typer.Option(help="The file to write.", show_default=False)],
@@ -75,7 +122,7 @@ class _Console:
 
     def notice(self, sentence: str) -> None:
         """See `TrainingProgress`."""
-        self._console.print(f"note: {sentence}", highlight=False)
+        self._console.print(f"note: {sentence}", highlight=False, markup=False, soft_wrap=True)
 
     def faults(self, faults: Sequence[Fault]) -> None:
         """See `TrainingProgress`."""
@@ -83,8 +130,10 @@ class _Console:
 
         if not faults:
             return
-        self._console.print(f"{len(faults)} faults in the data, all in training/faults.txt:")
-        self._console.print(fault_table(faults[:_FAULTS_SHOWN]), highlight=False, soft_wrap=True)
+        shown = faults[:_FAULTS_SHOWN]
+        more = f", of which these are the first {len(shown)}" if len(shown) < len(faults) else ""
+        self._console.print(f"{len(faults)} faults in the data{more}:")
+        self._console.print(fault_table(shown), highlight=False, markup=False, soft_wrap=True)
 
     def epoch(self, record: EpochRecord) -> None:
         """See `TrainingProgress`."""
