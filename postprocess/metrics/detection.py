@@ -21,6 +21,7 @@ __all__ = [
     "Hits",
     "RankedHits",
     "average_precision",
+    "join_hits",
     "match_boxes",
     "match_centres",
     "mean_average_precision",
@@ -129,6 +130,12 @@ def rank_hits(images: Sequence[Hits]) -> RankedHits:
         image=image[order],
         truth=np.array([item.truth for item in images], np.float64),
     )
+
+
+def join_hits(parts: Sequence[Hits]) -> Hits:
+    """Several parts of one image as one image."""
+    ranked = rank_hits(parts)
+    return Hits(scores=ranked.scores, hit=ranked.hit, truth=int(ranked.truth.sum()))
 
 
 def precision_at_recalls(ranked: RankedHits, *, counts: Floats | None = None) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import geopandas as gpd
@@ -18,6 +18,7 @@ from slideloom.postprocess.metrics.detection import (
     RECALLS,
     Hits,
     average_precision,
+    join_hits,
     match_boxes,
     match_centres,
     mean_average_precision,
@@ -143,6 +144,18 @@ class DetectionScore:
         area = frame.area
         return self._count(truth.inside(area), found.inside(area), mpp=frame.slide_mpp)
 
+    def join(self, tallies: Sequence[DetectionTally]) -> DetectionTally:
+        """Put the boxes of all parts into one order."""
+        return DetectionTally(
+            hits=tuple(
+                join_hits([tally.hits[number] for tally in tallies])
+                for number in range(len(self.classes))
+            ),
+            centres=total([tally.centres for tally in tallies]),
+            truth_has_sizes=_any(tally.truth_has_sizes for tally in tallies),
+            found_has_sizes=_any(tally.found_has_sizes for tally in tallies),
+        )
+
     def compare_tables(
         self, truth: gpd.GeoDataFrame, found: gpd.GeoDataFrame, *, within: Within
     ) -> DetectionTally:
@@ -238,6 +251,11 @@ def _side_by_side(tallies: Sequence[ClassTally]) -> ClassTally:
             for item in fields(first)
         }
     )
+
+
+def _any(flags: Iterable[bool | None]) -> bool | None:
+    known = [flag for flag in flags if flag is not None]
+    return any(known) if known else None
 
 
 def _have_sizes(tallies: Sequence[DetectionTally]) -> bool:

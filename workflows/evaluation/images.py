@@ -16,13 +16,16 @@ from slideloom.errors import SettingsError
 from slideloom.postprocess.masks.rasterize import rasterize
 from slideloom.wsi import Box, Slide
 
+_MOST_PX = 500_000_000
+"""Of one part of a known area: its masks are in memory at one time."""
+
 __all__ = [
     "EvaluationImage",
     "Frame",
     "Within",
     "class_ids",
     "class_names",
-    "frame_of",
+    "frames_of",
     "shapes_of",
 ]
 
@@ -100,10 +103,11 @@ class Frame:
         return canvas
 
 
-def _pixels_around(shape: shapely.Geometry) -> Box:
+def _pixels_around(shape: shapely.Geometry, *, factor: float = 1.0) -> Box:
+    """The pixels that a shape meets, of the size `factor`."""
     if shapely.is_empty(shape):
         return Box(x0=0, y0=0, x1=0, y1=0)
-    x0, y0, x1, y1 = shapely.bounds(shape).tolist()
+    x0, y0, x1, y1 = (shapely.bounds(shape) / factor).tolist()
     return Box(x0=floor(x0), y0=floor(y0), x1=ceil(x1), y1=ceil(y1))
 
 
@@ -120,27 +124,39 @@ class Within:
     mpp: float | None = None
 
 
-def frame_of(image: EvaluationImage, slide: Slide, *, mpp: float) -> Frame:
-    """The box around the known area of an image, on the grid of a slide at `mpp`.
+def frames_of(image: EvaluationImage, slide: Slide, *, mpp: float) -> tuple[Frame, ...]:
+    """The boxes around the parts of an image's known area, on the grid of a slide at `mpp`.
+
+    Parts may lie far apart: what is between them is never read. An object that reaches into two
+    parts is one object in each.
 
     Raises:
-        SettingsError: The area lies outside the slide.
+        SettingsError: The area lies outside the slide, or a part is too large for memory.
     """
     extent = Box.of_size(slide.size_at_mpp(mpp))
     whole = shapely.box(0, 0, slide.size.width, slide.size.height)
     area = whole if image.area is None else shapely.intersection(whole, image.area)
-    slide_mpp = slide.require_mpp()
-    frame = Frame(box=extent, mpp=mpp, slide_mpp=slide_mpp, area=area)
-    if image.area is None:
-        return frame
-    box = _pixels_around(frame.shape_of(area)).intersect(extent)
-    if box.is_empty or not shapely.area(area) > 0:
+    parts = [part for part in shapely.get_parts(area) if shapely.area(part) > 0]
+    if not parts:
         msg = (
             f"the annotated area of '{image.name}' lies outside its slide of {slide.size.width} x "
             f"{slide.size.height} px: give it in level-0 pixels of this slide"
         )
         raise SettingsError(msg)
-    return Frame(box=box, mpp=mpp, slide_mpp=slide_mpp, area=area)
+    factor = mpp / slide.require_mpp()
+    boxes = [_pixels_around(part, factor=factor).intersect(extent) for part in parts]
+    for box in boxes:
+        if box.width * box.height > _MOST_PX:
+            msg = (
+                f"a part of '{image.name}' that is to be measured spans {box.width} x {box.height} "
+                f"px at {mpp:g} um/px, above {_MOST_PX:g} px: mark smaller areas as ROIs"
+            )
+            raise SettingsError(msg)
+    slide_mpp = slide.require_mpp()
+    return tuple(
+        Frame(box=box, mpp=mpp, slide_mpp=slide_mpp, area=part)
+        for box, part in zip(boxes, parts, strict=True)
+    )
 
 
 def class_ids(table: gpd.GeoDataFrame, classes: Sequence[str], *, of: str) -> NDArray[np.intp]:

@@ -96,6 +96,10 @@ class InstanceScore:
             classes=len(self.classes),
         )
 
+    def join(self, tallies: Sequence[InstanceTally]) -> InstanceTally:
+        """Add up; each part counts for the mean AJI."""
+        return total(tallies)
+
     def compare_tables(
         self, truth: gpd.GeoDataFrame, found: gpd.GeoDataFrame, *, within: Within
     ) -> InstanceTally:

@@ -26,7 +26,7 @@ from slideloom.workflows.evaluation.classification import (
     truth_of,
 )
 from slideloom.workflows.evaluation.evaluation import Evaluation
-from slideloom.workflows.evaluation.images import EvaluationImage, frame_of
+from slideloom.workflows.evaluation.images import EvaluationImage, Frame, frames_of
 from slideloom.workflows.evaluation.measuring import EvaluationSettings, measure, score_for
 from slideloom.workflows.evaluation.task import TaskScore
 from slideloom.workflows.result import SlideResult
@@ -122,8 +122,30 @@ def _look(
 ) -> _Look:
     with open_slide(image.slide, mpp=image.mpp) as slide:
         result = _run(image, slide, model=model, config=config, out=out)
-        frame = frame_of(image, slide, mpp=result.record.qa.read_mpp)
-        dark = dark_pixels(slide.read_at_mpp(frame.box, mpp=frame.mpp), known=frame.known())
+        frames = frames_of(image, slide, mpp=result.record.qa.read_mpp)
+        parts = [
+            _look_at(frame, image, slide=slide, score=score, result=result) for frame in frames
+        ]
+    return _Look(
+        tally=score.join([part.tally for part in parts]),
+        weight=np.sum([part.weight for part in parts], axis=0),
+        baselines=tuple(
+            {name: score.join([each[name] for each in of_class]) for name in of_class[0]}
+            for of_class in zip(*(part.baselines for part in parts), strict=True)
+        ),
+    )
+
+
+def _look_at(
+    frame: Frame,
+    image: EvaluationImage,
+    *,
+    slide: Slide,
+    score: TaskScore[Any, Any],
+    result: SlideResult,
+) -> _Look:
+    """One part of the known area."""
+    dark = dark_pixels(slide.read_at_mpp(frame.box, mpp=frame.mpp), known=frame.known())
     truth = score.truth(image.objects, frame)
     found = score.found(result, frame)
     # The commonest class is known only when all images have been seen.
@@ -150,15 +172,16 @@ def _baselines(looks: Sequence[_Look]) -> dict[str, list[Any]]:
 def _run(
     image: EvaluationImage, slide: Slide, *, model: TileModel, config: RunConfig, out: Path
 ) -> SlideResult:
-    """Run the surroundings of the known area: objects at its border are then whole."""
+    """Run the surroundings of each part of the known area: objects at its border are then whole."""
     roi = None
     if image.area is not None:
         spec = model.spec
         margin = spec.tile_px * spec.mpp / slide.require_mpp()
         roi = out.with_suffix(".geojson")
         offset = np.array([slide.bounds_offset.x, slide.bounds_offset.y])
-        around = shapely.box(*shapely.bounds(shapely.buffer(image.area, margin)))
-        shape = shapely.transform(around, lambda xy: xy - offset)
+        x0, y0, x1, y1 = shapely.bounds(shapely.get_parts(image.area)).T
+        around = shapely.box(x0 - margin, y0 - margin, x1 + margin, y1 + margin)
+        shape = shapely.transform(shapely.union_all(around), lambda xy: xy - offset)
         roi.write_bytes(orjson.dumps({"geometry": shapely.geometry.mapping(shape)}))
     return run_slide(slide, model, out=out, config=config.model_copy(update={"roi": roi}))
 

@@ -64,6 +64,10 @@ class SemanticScore:
             _numbers(truth), _numbers(found), classes=len(self.classes), known=known
         )
 
+    def join(self, tallies: Sequence[ClassTally]) -> ClassTally:
+        """Add up."""
+        return total(tallies)
+
     def compare_tables(
         self, truth: gpd.GeoDataFrame, found: gpd.GeoDataFrame, *, within: Within
     ) -> ClassTally:

@@ -63,6 +63,10 @@ class TaskScore(Protocol[F, T]):
         """Count one image, inside the known area only."""
         ...
 
+    def join(self, tallies: Sequence[T]) -> T:
+        """The parts of one image as one image."""
+        ...
+
     def compare_tables(
         self, truth: gpd.GeoDataFrame, found: gpd.GeoDataFrame, *, within: Within
     ) -> T:
