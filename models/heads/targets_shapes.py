@@ -49,9 +49,9 @@ def inner_distance(labels: Labels) -> Planes:
         inner &= framed[dy : dy + labels.shape[0], dx : dx + labels.shape[1]] == labels
     if inner.all():
         return np.ones(labels.shape, np.float32)
-    depth = cv2.distanceTransform(inner.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    from_border = cv2.distanceTransform(inner.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     # A border's pixels have their centres half a pixel inside.
-    depth = np.pad((depth + np.float32(0.5)) * (labels > 0), 1)
+    depth = np.pad((from_border + 0.5) * (labels > 0), 1).astype(np.float32)
     framed = np.pad(labels, 1)
     return _to_one_summit(framed, piece_boxes(framed, int(labels.max())), depth)[1:-1, 1:-1]
 

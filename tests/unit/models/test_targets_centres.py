@@ -1,5 +1,7 @@
 """Boxes and points become heat and sizes, and come back from them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from tests.makers.tile_truths import head_spec
 SPEC = head_spec("detection", "centres", classes=2)
 
 
-def boxes_truth(rows: list[list[float]], class_id: list[int]) -> TileTruth:
+def boxes_truth(rows: Sequence[Sequence[float]], class_id: list[int]) -> TileTruth:
     labels = np.isin([0, 1], class_id)
     return TileTruth(
         masks=np.zeros((2, 60, 80), np.bool_),
