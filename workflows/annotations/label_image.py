@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +20,7 @@ from slideloom.workflows.annotations.content import Content, DamagedFileError
 from slideloom.workflows.annotations.faults import FaultLog
 from slideloom.workflows.annotations.raw import RawObject, Request
 from slideloom.wsi.geometry import Box, Size
+from slideloom.wsi.readers.tiff.damage import NONSENSE
 
 _TIFF = (b"II", b"MM")
 _GREY_ALPHA = "LA"
@@ -178,9 +178,7 @@ def _load(content: Content) -> Labels:
     except UnidentifiedImageError as error:
         msg = "a picture of no kind that is read (PNG, BMP, TIFF)"
         raise DamagedFileError(msg) from error
-    except (
-        OSError, SyntaxError, ValueError, RuntimeError, struct.error, Image.DecompressionBombError,
-    ) as error:  # fmt: skip
+    except (*NONSENSE, SyntaxError, Image.DecompressionBombError) as error:
         msg = f"a damaged picture, or one that is too large ({error}): nothing is read of it"
         raise DamagedFileError(msg) from error
     return _checked(pixels)

@@ -12,13 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 from slideloom.workflows.annotations.faults import BadObjectError
 
 _ELLIPSE_CORNERS = 64
+_FARTHEST_PX = 2.0**31
+"""Beyond this, areas and intersections lose their precision."""
 
 
 def coordinates(values: ArrayLike) -> NDArray[np.float64]:
-    """`(n, 2)` finite `x, y` of a list of places; further columns are dropped.
+    """`(n, 2)` `x, y` of a list of places; further columns are dropped.
 
     Raises:
-        BadObjectError: Not a list of places, or a coordinate is not a finite number.
+        BadObjectError: Not a list of places, or a coordinate is not a finite number, or one that
+            no image has.
     """
     points = np.asarray(values, np.float64)
     if points.ndim != 2 or points.shape[1] < 2:
@@ -28,6 +31,9 @@ def coordinates(values: ArrayLike) -> NDArray[np.float64]:
         raise BadObjectError(msg)
     if not np.isfinite(points[:, :2]).all():
         msg = "a coordinate is not a finite number: left out"
+        raise BadObjectError(msg)
+    if (np.abs(points[:, :2]) > _FARTHEST_PX).any():
+        msg = "a coordinate is larger than any image: left out"
         raise BadObjectError(msg)
     return points[:, :2]
 

@@ -234,6 +234,7 @@ def test_shapes_without_points_area_or_numbers_are_faults(tmp_path: Path) -> Non
         [(1, 1), (2, 2), (3, 3)],
         [(1, 1), (2, 2), (math.nan, 3)],
         [(1, 1), (2, 2), (math.inf, 3)],
+        [(1, 1), (2, 2), (-1e200, 3)],
     ]
     found = read(write_geojson(tmp_path / "a", [Drawn(name="t", outline=o) for o in outlines]))
     assert len(found.objects) == 0
@@ -242,6 +243,7 @@ def test_shapes_without_points_area_or_numbers_are_faults(tmp_path: Path) -> Non
         ("feature 2", "it has no area: left out"),
         ("feature 3", "a coordinate is not a finite number: left out"),
         ("feature 4", "a coordinate is not a finite number: left out"),
+        ("feature 5", "a coordinate is larger than any image: left out"),
     ]
 
 
