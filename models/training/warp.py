@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from slideloom.models.training.source import TrainingTile
 from slideloom.models.truth import TileTruth
@@ -69,12 +70,9 @@ def _inverse(matrix: Matrix) -> Matrix:
 
 def _warp_pixels(pixels: NDArray[np.uint8], inverse: Matrix) -> NDArray[np.uint8]:
     height, width = pixels.shape[:2]
-    # OpenCV has the middle of the first pixel at 0.
-    half = np.full(2, 0.5)
-    shift = inverse[:, :2] @ half + inverse[:, 2] - half
     warped = cv2.warpAffine(
         pixels,
-        np.column_stack([inverse[:, :2], shift]),
+        _for_opencv(inverse),
         (width, height),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT_101,
@@ -82,15 +80,35 @@ def _warp_pixels(pixels: NDArray[np.uint8], inverse: Matrix) -> NDArray[np.uint8
     return np.asarray(warped, np.uint8)
 
 
+def _for_opencv(inverse: Matrix) -> Matrix:
+    """The map for coordinates that have the middle of the first pixel at 0."""
+    half = np.full(2, 0.5)
+    shift = inverse[:, :2] @ half + inverse[:, 2] - half
+    return np.column_stack([inverse[:, :2], shift])
+
+
+def _came_from(inverse: Matrix, *, height: int, width: int) -> NDArray[np.intp]:
+    """`(y, x)`: the number of the nearest pixel that each comes from, or -1 from outside."""
+    # Whole numbers up to 2**24 are exact: OpenCV moves no integers of 32 bits.
+    numbers = np.arange(height * width, dtype=np.float32).reshape(height, width)
+    moved = cv2.warpAffine(
+        numbers,
+        _for_opencv(inverse),
+        (width, height),
+        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(-1.0,),
+    )
+    return np.asarray(moved, np.intp)
+
+
 def _warp_truth(
     truth: TileTruth, matrix: Matrix, *, inverse: Matrix, shape: tuple[int, int]
 ) -> TileTruth:
     height, width = shape
-    y, x = np.mgrid[:height, :width] + 0.5
-    from_x = np.floor(inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2]).astype(np.intp)
-    from_y = np.floor(inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2]).astype(np.intp)
-    inside = (from_x >= 0) & (from_x < width) & (from_y >= 0) & (from_y < height)
-    place = np.where(inside, from_y * width + from_x, 0)
+    came_from = _came_from(inverse, height=height, width=width)
+    inside = came_from >= 0
+    place = np.where(inside, came_from, 0)
     instances = np.where(inside, truth.instances.ravel()[place], 0)
     moved = _move_boxes(truth, matrix, found=instances)
     kept = moved.is_left & _meets_tile(moved.boxes, height=height, width=width)
@@ -119,22 +137,21 @@ def _move_boxes(truth: TileTruth, matrix: Matrix, *, found: NDArray[np.int32]) -
     before = _pixel_boxes(truth.instances, len(boxes))
     after = _pixel_boxes(found, len(boxes))
     is_seen = (np.abs(before - boxes) <= _TIGHT_PX).all(axis=1)
-    is_left = ~is_seen | np.isfinite(after).all(axis=1)
+    is_left = np.logical_or(~is_seen, np.isfinite(after).all(axis=1))
     area = np.bincount(truth.instances.ravel(), minlength=len(boxes) + 1)[1:]
     is_outlined = area < _FILLS_BOX * (2 * half).prod(axis=1)
     keeps_axes = (linear == 0).sum() == 2
     from_pixels = is_seen & is_left & is_outlined & (not keeps_axes)
-    return _Moved(boxes=np.where(from_pixels[:, None], after, ellipse), is_left=is_left)
+    return _Moved(boxes=np.where(from_pixels[:, None], after, ellipse), is_left=np.asarray(is_left))
 
 
 def _pixel_boxes(instances: NDArray[np.int32], count: int) -> NDArray[np.float64]:
     """Box of the pixels of each object; infinite where it has none."""
-    y, x = np.nonzero(instances)
-    which = instances[y, x] - 1
-    boxes = np.full((count, 4), np.inf) * [1, 1, -1, -1]
-    for column, values in enumerate((x, y)):
-        np.minimum.at(boxes[:, column], which, values)
-        np.maximum.at(boxes[:, column + 2], which, values + 1)
+    boxes = np.full((count, 4), np.inf)
+    for index, place in enumerate(ndimage.find_objects(instances)):
+        if place is not None:
+            y, x = place
+            boxes[index] = x.start, y.start, x.stop, y.stop
     return boxes
 
 

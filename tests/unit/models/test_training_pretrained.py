@@ -1,8 +1,10 @@
 from collections.abc import Callable
 
 import pytest
+import timm
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from segmentation_models_pytorch.encoders import get_encoder
 from torch import nn
 
 from slideloom.models.architectures import build_network
@@ -59,13 +61,11 @@ def test_a_hub_without_the_weights_gives_its_reason(
 
 def random_weights(name: str, encoder: nn.Module) -> nn.Module:
     """As `_trained`, with weights that anyone can make."""
-    original: Callable[..., nn.Module]
+    create: Callable[..., nn.Module] = timm.create_model
     if hasattr(encoder, "pretrained_cfg"):
-        original = pretrained.timm.create_model
-        trained = original(name.removeprefix("tu-"), pretrained=False)
+        trained = create(name)
     else:
-        original = pretrained.get_encoder
-        trained = original(name, depth=5, weights=None)
+        trained = get_encoder(name, depth=5, weights=None)
     for value in trained.state_dict().values():
         value.fill_(7)
     return trained

@@ -17,7 +17,7 @@ MIRROR = np.diag([-1.0, 1.0])
 def linear_map(angle_deg: float, *, size: float, shear: float) -> NDArray[np.float64]:
     turned = np.deg2rad(angle_deg)
     rotation = np.array([[np.cos(turned), -np.sin(turned)], [np.sin(turned), np.cos(turned)]])
-    return size * rotation @ np.array([[1, shear], [0, 1]])
+    return np.asarray(size * rotation @ np.array([[1, shear], [0, 1]]))
 
 
 maps = st.builds(
@@ -119,18 +119,14 @@ def test_what_comes_from_outside_is_not_known() -> None:
 
 def test_objects_that_leave_the_tile_are_gone() -> None:
     centre = np.array([[5.0, 5.0], [24.0, 24.0]])
-    tile = disc_tile(
-        centre, np.array([3.0, 4.0]), side_px=SIDE, noise=np.random.default_rng(0)
-    )
+    tile = disc_tile(centre, np.array([3.0, 4.0]), side_px=SIDE, noise=np.random.default_rng(0))
     truth = warp_tile(tile, about_centre(2 * np.eye(2), height=SIDE, width=SIDE)).truth
     np.testing.assert_allclose(truth.boxes, [[16, 16, 32, 32]], atol=1e-4)
     assert set(np.unique(truth.instances)) == {0, 1}
 
 
 def test_points_move_and_stay_points() -> None:
-    empty = disc_tile(
-        np.zeros((0, 2)), np.zeros(0), side_px=SIDE, noise=np.random.default_rng(0)
-    )
+    empty = disc_tile(np.zeros((0, 2)), np.zeros(0), side_px=SIDE, noise=np.random.default_rng(0))
     points = np.array([[10, 20, 10, 20], [24, 24, 24, 24], [2, 2, 2, 2]], np.float32)
     truth = TileTruth(
         masks=empty.truth.masks,
