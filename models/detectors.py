@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from segmentation_models_pytorch.encoders import get_encoder
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
@@ -162,7 +163,7 @@ def _fcos(pyramid: Pyramid, labels: int, arguments: DetectorArguments) -> nn.Mod
     if arguments.anchors_px:
         msg = "FCOS has no anchor boxes: leave anchors_px out"
         raise ValueError(msg)
-    return FCOS(
+    network: nn.Module = FCOS(
         pyramid,
         labels,
         anchor_generator=_anchors(arguments.strides_px, ratios=(1.0,)),
@@ -170,6 +171,7 @@ def _fcos(pyramid: Pyramid, labels: int, arguments: DetectorArguments) -> nn.Mod
         nms_thresh=NMS_IOU,
         detections_per_img=arguments.detections,
     )
+    return network
 
 
 def _retinanet(pyramid: Pyramid, labels: int, arguments: DetectorArguments) -> nn.Module:
@@ -182,7 +184,7 @@ def _retinanet(pyramid: Pyramid, labels: int, arguments: DetectorArguments) -> n
         labels,
         norm_layer=partial(nn.GroupNorm, 32),
     )
-    return RetinaNet(
+    network: nn.Module = RetinaNet(
         pyramid,
         labels,
         anchor_generator=anchors,
@@ -191,19 +193,22 @@ def _retinanet(pyramid: Pyramid, labels: int, arguments: DetectorArguments) -> n
         nms_thresh=NMS_IOU,
         detections_per_img=arguments.detections,
     )
+    return network
 
 
 def _faster_rcnn(pyramid: Pyramid, labels: int, arguments: DetectorArguments) -> nn.Module:
-    return FasterRCNN(pyramid, labels, **_two_stages(arguments))
+    network: nn.Module = FasterRCNN(pyramid, labels, **_two_stages(arguments))
+    return network
 
 
 def _mask_rcnn(pyramid: Pyramid, labels: int, arguments: DetectorArguments) -> nn.Module:
     pool = MultiScaleRoIAlign(_pooled(arguments), output_size=14, sampling_ratio=2)
-    network = MaskRCNN(pyramid, labels, mask_roi_pool=pool, **_two_stages(arguments))
+    network: nn.Module = MaskRCNN(pyramid, labels, mask_roi_pool=pool, **_two_stages(arguments))
     # torchvision has no argument for the depth of the mask branch, by far the most work.
     depth = arguments.fpn_channels
-    network.roi_heads.mask_head = MaskRCNNHeads(depth, (depth,) * 4, 1)
-    network.roi_heads.mask_predictor = MaskRCNNPredictor(depth, depth, labels)
+    heads = network.get_submodule("roi_heads")
+    heads.mask_head = MaskRCNNHeads(depth, (depth,) * 4, 1)
+    heads.mask_predictor = MaskRCNNPredictor(depth, depth, labels)
     return network
 
 
@@ -343,7 +348,7 @@ def detector_losses(
     return losses
 
 
-def _kept_objects(truth: TileTruth, *, own_pixels: bool) -> np.ndarray[Any, np.dtype[np.intp]]:
+def _kept_objects(truth: TileTruth, *, own_pixels: bool) -> NDArray[np.intp]:
     """Which objects have an extent, a known centre and, where asked for, pixels of their own."""
     boxes = truth.boxes
     keep = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
@@ -358,7 +363,7 @@ def _kept_objects(truth: TileTruth, *, own_pixels: bool) -> np.ndarray[Any, np.d
 
 def _target(
     truth: TileTruth,
-    kept: np.ndarray[Any, np.dtype[np.intp]],
+    kept: NDArray[np.intp],
     *,
     masks: bool,
     device: torch.device,
@@ -373,9 +378,7 @@ def _target(
     return target
 
 
-def _seen(
-    truth: TileTruth, kept: np.ndarray[Any, np.dtype[np.intp]]
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _seen(truth: TileTruth, kept: NDArray[np.intp]) -> NDArray[np.bool_]:
     """`(y, x)`: what is known, and the boxes of the objects that count."""
     if truth.known.all():
         return truth.known

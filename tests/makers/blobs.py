@@ -69,7 +69,7 @@ def _truth(
         instances=instances,
         boxes=np.array(boxes, np.float32).reshape(-1, 4),
         class_id=class_id,
-        labels=masks.any(axis=(1, 2)),
+        labels=np.array([masks[0].any(), masks[1].any()]),
         known=np.ones(instances.shape, np.bool_),
     )
 
@@ -117,7 +117,7 @@ def learn_blobs(spec: ModelSpec, *, steps: int) -> tuple[nn.Module, list[float]]
         pixels, truths = blob_batch(spec, range(4 * step, 4 * step + 4))
         loss = torch.stack(list(detector_losses(network, pixels, truths).values())).sum()
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimiser.step()
         schedule.step()

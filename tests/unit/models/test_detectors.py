@@ -62,7 +62,7 @@ class _Asked(nn.Module):
 def _asked(name: str, pixels: Tensor, truths: list[TileTruth]) -> _Asked:
     """What `detector_losses` asks of the detector."""
     network, asked = build_detector(blob_spec(name, SMALL, tile_px=64)), _Asked()
-    network.forward = asked.forward  # type: ignore[method-assign]
+    network.forward = asked.forward
     detector_losses(network, pixels, truths)
     return asked
 
@@ -156,7 +156,12 @@ def test_truth_becomes_boxes_and_labels_above_the_background(name: str) -> None:
 
 
 def test_masks_are_the_pixels_that_an_object_owns() -> None:
-    hidden = [[10, 10, 20, 20], [8, 8, 30, 30], [40, 40, 50, 50], [45, 40, 60, 50]]
+    hidden: list[list[float]] = [
+        [10, 10, 20, 20],
+        [8, 8, 30, 30],
+        [40, 40, 50, 50],
+        [45, 40, 60, 50],
+    ]
     truth = _truth(hidden, class_id=[0, 1, 0, 1])
     target = _asked("MaskRCNN", torch.zeros(1, 3, 64, 64), [truth]).targets[0]
     assert target["boxes"].tolist() == hidden[1:]
@@ -188,7 +193,7 @@ def test_a_tile_without_objects_has_losses(name: str) -> None:
     for batch in ([truths[0], empty], [empty, empty]):
         losses = detector_losses(network, pixels, batch)
         total = torch.stack(list(losses.values())).sum()
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         assert torch.isfinite(total)
         assert total > 0
 

@@ -40,7 +40,9 @@ def _spec(name: str, **changes: Any) -> ModelSpec:
 
 
 def _labels(rows: Rows, masks: list[NDArray[np.float32]], **changes: Any) -> NDArray[Any]:
-    return detect(_Answers(rows, masks=masks), PIXELS, _spec("MaskRCNN", **changes))[0]
+    answers = detect(_Answers(rows, masks=masks), PIXELS, _spec("MaskRCNN", **changes))
+    assert len(answers) == 1
+    return np.asarray(answers[0])
 
 
 def full() -> NDArray[np.float32]:
@@ -48,7 +50,11 @@ def full() -> NDArray[np.float32]:
 
 
 def test_rows_fall_in_score_and_are_padded() -> None:
-    tiles = ([[1, 2, 9, 8, 0.3, 1], [20, 20, 30, 30, 0.75, 2]], [], [[0, 0, 5, 5, 0.5, 1]])
+    tiles: tuple[Rows, ...] = (
+        [[1, 2, 9, 8, 0.3, 1], [20, 20, 30, 30, 0.75, 2]],
+        [],
+        [[0, 0, 5, 5, 0.5, 1]],
+    )
     rows = detect(_Answers(*tiles), PIXELS.expand(3, -1, -1, -1), _spec("FCOS"))
     assert rows.dtype == np.float32
     assert rows.shape == (3, 2, 6)
