@@ -82,7 +82,7 @@ class ColourModel:
         match self._spec.task:
             case "classification":
                 share = masks.mean(axis=(1, 2), keepdims=True)
-                return share / np.maximum(share.sum(axis=-1, keepdims=True), 1e-6)
+                return np.asarray(share / np.maximum(share.sum(axis=-1, keepdims=True), 1e-6))
             case "detection":
                 return np.stack([_boxes(each) for each in masks])
             case _:

@@ -72,7 +72,8 @@ def ours(images: list[Image], *, classes: int, max_dets: int) -> Floats:
 
 def theirs(images: list[Image], *, classes: int, max_dets: int) -> Floats:
     """`(k, t)` by COCOeval."""
-    truth, found = [], []
+    truth: list[dict[str, object]] = []
+    found: list[list[float]] = []
     for number, image in enumerate(images, start=1):
         for box, label in zip(image["truth"], image["truth_class"], strict=True):
             x0, y0, x1, y1 = box.tolist()
@@ -105,7 +106,7 @@ def theirs(images: list[Image], *, classes: int, max_dets: int) -> Floats:
         evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval["precision"][:, :, :, 0, 0]
-    return np.where(precision < 0, np.nan, precision).mean(axis=1).T
+    return np.asarray(np.where(precision < 0, np.nan, precision).mean(axis=1).T)
 
 
 @pytest.mark.parametrize("max_dets", [3, 100])

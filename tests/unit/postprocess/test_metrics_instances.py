@@ -26,7 +26,7 @@ def squares(seed: int, *, count: int, shift: int = 0) -> NDArray[np.int64]:
     """Boxes of whole pixels `x0, y0, x1, y1` that do not overlap."""
     rng = np.random.default_rng(seed)
     canvas = np.zeros((40, 40), bool)
-    boxes = []
+    boxes: list[tuple[int, int, int, int]] = []
     while len(boxes) < count:
         x, y = rng.integers(0, 32, 2)
         width, height = rng.integers(2, 8, 2)
@@ -41,6 +41,10 @@ def painted(boxes: NDArray[np.int64]) -> Labels:
     for number, (x0, y0, x1, y1) in enumerate(boxes, start=1):
         labels[y0:y1, x0:x1] = number
     return labels
+
+
+def rectangles(boxes: NDArray[np.int64]) -> NDArray[np.object_]:
+    return np.asarray(shapely.box(*boxes.T), object)
 
 
 def slow_aji_plus(truth: Labels, found: Labels) -> float:
@@ -90,7 +94,7 @@ def test_pairing_is_optimal_and_not_greedy() -> None:
 def test_polygons_give_the_figures_of_pixels(seed: int) -> None:
     one, two = squares(seed, count=12), squares(seed, count=12, shift=1)
     labels = overlaps_of_labels(painted(one), painted(two))
-    shapes = overlaps_of_polygons(shapely.box(*one.T), shapely.box(*two.T))
+    shapes = overlaps_of_polygons(rectangles(one), rectangles(two))
     assert shapes.truth_area == pytest.approx(labels.truth_area)
     assert sorted(shapes.shared.tolist()) == pytest.approx(sorted(labels.shared.tolist()))
     assert jaccard_of(shapes) == pytest.approx(jaccard_of(labels))

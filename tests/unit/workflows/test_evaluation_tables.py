@@ -1,6 +1,7 @@
 """Two files of one image against each other: figures worked by hand, and our own exports."""
 
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ from slideloom.wsi import open_slide
 from tests.makers.colour_model import MPP, ColourModel, Rectangle, picture, table
 
 
-def geojson(path: Path, shapes: list[tuple[shapely.Geometry, str]], score: float = 1) -> Path:
+def geojson(path: Path, shapes: Sequence[tuple[shapely.Geometry, str]], score: float = 1) -> Path:
     features: list[dict[str, Any]] = [
         {
             "type": "Feature",
-            "geometry": shapely.geometry.mapping(shape),
+            "geometry": orjson.loads(shapely.to_geojson(shape)),
             "properties": {"classification": {"name": name}, "measurements": {"Score": score}},
         }
         for shape, name in shapes
