@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -17,6 +18,8 @@ from slideloom.workflows.training.annotated import AnnotatedImage
 from slideloom.workflows.training.config import PALETTE, Split
 from slideloom.workflows.training.samples import Sample
 from slideloom.wsi.geometry import Box, Size
+
+AnyScalar = TypeVar("AnyScalar", bound=np.generic)
 
 
 def write_picture(path: Path, *, width: int = 64, height: int = 48, seed: int = 0) -> Path:
@@ -33,7 +36,7 @@ def write_geojson(path: Path, objects: Sequence[tuple[str, shapely.Geometry]]) -
     features = [
         {
             "type": "Feature",
-            "geometry": shapely.geometry.mapping(shape),
+            "geometry": json.loads(shapely.to_geojson(shape)),
             "properties": {
                 "objectType": "annotation",
                 "classification": {"name": name, "color": [200, 0, 0]},
@@ -153,8 +156,8 @@ def assert_same_truth(one: TileTruth, other: TileTruth) -> None:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
-def cut(array: NDArray[np.bool_], window: Box) -> NDArray[np.bool_]:
-    """The part of `(..., y, x)` in a window; False outside."""
+def cut(array: NDArray[AnyScalar], window: Box) -> NDArray[AnyScalar]:
+    """The part of `(..., y, x)` in a window; False or 0 outside."""
     height, width = array.shape[-2:]
     found = np.zeros((*array.shape[:-2], *window.shape), array.dtype)
     inside = window.intersect(Box(x0=0, y0=0, x1=width, y1=height))

@@ -69,9 +69,10 @@ class ImageTruth:
         found = self._meeting(window)
         if self._spec.task == "detection":
             found = found.take(found.centred)
-        canvas = _Canvas(window, classes=len(self._spec.classes), overlap=self._spec.overlapping)
+        inside = _inside(window, self._image)
+        canvas = _Canvas(window, inside, spec=self._spec)
         kept = canvas.draw(found)
-        known = self._known(window)
+        known = self._known(window, inside)
         labels = self._labels(canvas.masks, found.class_id[kept])
         if self._spec.task == "classification" and not (self._spec.overlapping or labels.any()):
             known[:] = False
@@ -124,23 +125,14 @@ class ImageTruth:
             shapely.transform(geometry, lambda places: places / scale - origin), object
         )
 
-    def _known(self, window: Box) -> NDArray[np.bool_]:
+    def _known(self, window: Box, inside: Box) -> NDArray[np.bool_]:
         """`(y, x)`: inside the image, and where its annotations are complete."""
         known = np.zeros(window.shape, np.bool_)
-        inside = window.intersect(Box.of_size(self._image.extent))
-        if inside.is_empty:
-            return known
-        if self._image.area is None:
-            known[inside.slices_in(window)] = True
-            return known
-        area = self._moved(np.array([self._image.area], object), window)[0]
-        seen = Box(
-            x0=inside.x0 - window.x0,
-            y0=inside.y0 - window.y0,
-            x1=inside.x1 - window.x0,
-            y1=inside.y1 - window.y0,
-        )
-        known[inside.slices_in(window)] = rasterize(area, seen)
+        part = known[inside.y0 : inside.y1, inside.x0 : inside.x1]
+        part[:] = True
+        if self._image.area is not None and not inside.is_empty:
+            area = self._moved(np.array([self._image.area], object), window)[0]
+            part[:] = rasterize(area, inside)
         return known
 
     def _labels(self, masks: NDArray[np.bool_], shown: NDArray[np.int16]) -> NDArray[np.bool_]:
@@ -156,13 +148,26 @@ class ImageTruth:
         return labels
 
 
+def _inside(window: Box, image: AnnotatedImage) -> Box:
+    """The part of a window inside the image, in pixels of the window; it may be empty."""
+    part = window.intersect(Box.of_size(image.extent))
+    if part.is_empty:
+        return Box(x0=0, y0=0, x1=0, y1=0)
+    return Box(
+        x0=part.x0 - window.x0,
+        y0=part.y0 - window.y0,
+        x1=part.x1 - window.x0,
+        y1=part.y1 - window.y0,
+    )
+
+
 class _Canvas:
     """The masks and the instances of a tile while objects are drawn, the first one first."""
 
-    def __init__(self, window: Box, *, classes: int, overlap: bool) -> None:
-        self._frame = Box(x0=0, y0=0, x1=window.width, y1=window.height)
-        self._overlap = overlap
-        self.masks = np.zeros((classes, *window.shape), np.bool_)
+    def __init__(self, window: Box, inside: Box, *, spec: ModelSpec) -> None:
+        self._inside = inside
+        self._overlap = spec.overlapping
+        self.masks = np.zeros((len(spec.classes), *window.shape), np.bool_)
         self.instances = np.zeros(window.shape, np.int32)
 
     def draw(self, objects: _Objects) -> NDArray[np.intp]:
@@ -170,7 +175,7 @@ class _Canvas:
         kept: list[int] = []
         corners = np.column_stack([np.floor(objects.bounds[:, :2]), np.ceil(objects.bounds[:, 2:])])
         for k, (x0, y0, x1, y1) in enumerate(corners.astype(np.int64).tolist()):
-            box = self._frame.intersect(Box(x0=x0, y0=y0, x1=x1, y1=y1))
+            box = self._inside.intersect(Box(x0=x0, y0=y0, x1=x1, y1=y1))
             number, class_id = len(kept) + 1, int(objects.class_id[k])
             filled = self._fill(objects.geometry[k], box, class_id, number=number)
             if filled or objects.centred[k]:
@@ -184,7 +189,7 @@ class _Canvas:
         mask = rasterize(shape, box)
         if not mask.any():
             return False
-        rows, cols = box.slices_in(self._frame)
+        rows, cols = slice(box.y0, box.y1), slice(box.x0, box.x1)
         if not self._overlap:
             self.masks[:, rows, cols] &= ~mask
         self.masks[class_id, rows, cols] |= mask
