@@ -21,7 +21,7 @@ def matches(content: Content) -> bool:
     return content.xml is not None and content.xml.tag == "ASAP_Annotations"
 
 
-def read(content: Content, request: Request, log: FaultLog) -> list[RawObject]:
+def read(content: Content, request: Request, *, log: FaultLog) -> list[RawObject]:
     """The annotations in the file's order.
 
     The class is the annotation's group or the nearest group around it that the rules know. A
@@ -44,7 +44,7 @@ def read(content: Content, request: Request, log: FaultLog) -> list[RawObject]:
         (item.get("Name") or f"annotation {number}", item)
         for number, item in enumerate(items, start=1)
     )
-    return collect(labelled, one, log)
+    return collect(labelled, one, log=log)
 
 
 def _lineage(group: str, groups: dict[str, str]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from slideloom.workflows.annotations.faults import FaultLog
 from slideloom.workflows.annotations.raw import RawObject, Request
 from slideloom.workflows.annotations.rules import AnnotationRules
 from slideloom.workflows.annotations.shapes import areas_of
+from slideloom.wsi.geometry import Size
 
 _ROUNDING_PX = 1.0
 """Objects may reach this far over the image's edge without a word: drawing tools round."""
@@ -47,16 +48,16 @@ class Cleaned:
     area: shapely.Geometry | None
 
 
-def clean(raw: Sequence[RawObject], request: Request, log: FaultLog) -> Cleaned:
+def clean(raw: Sequence[RawObject], request: Request, *, log: FaultLog) -> Cleaned:
     """Map the names, repair and cut the shapes, and find where the annotations are complete."""
-    named = [item for one in raw if (item := _named(one, request.rules, log)) is not None]
-    shapes = _usable([item.raw for item in named], request, log)
+    named = [item for one in raw if (item := _named(one, request.rules, log=log)) is not None]
+    shapes = _usable([item.raw for item in named], request, log=log)
     roles = np.array([item.role for item in named], dtype=object)
     usable = ~shapely.is_empty(shapes)
     kept = np.flatnonzero((roles == _Role.OBJECT) & usable)
     return Cleaned(
         objects=table([named[place].name for place in kept.tolist()], shapes[kept]),
-        area=_area(shapes, roles, request),
+        area=_area(shapes, roles, size=request.size),
     )
 
 
@@ -66,7 +67,7 @@ def table(names: Sequence[str], shapes: NDArray[Any]) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(columns, geometry="geometry")
 
 
-def _named(raw: RawObject, rules: AnnotationRules, log: FaultLog) -> _Named | None:
+def _named(raw: RawObject, rules: AnnotationRules, *, log: FaultLog) -> _Named | None:
     """An object's role and class; None where it is left out."""
     name = next((name for name in raw.names if rules.is_known(name)), next(iter(raw.names), None))
     marks = raw.title if name is None else name
@@ -88,7 +89,7 @@ def _named(raw: RawObject, rules: AnnotationRules, log: FaultLog) -> _Named | No
     return None if target is None else _Named(raw=raw, role=_Role.OBJECT, name=target)
 
 
-def _usable(raw: Sequence[RawObject], request: Request, log: FaultLog) -> NDArray[Any]:
+def _usable(raw: Sequence[RawObject], request: Request, *, log: FaultLog) -> NDArray[Any]:
     """The valid shapes inside the image; empty where nothing is left of one."""
     shapes = np.empty(len(raw), dtype=object)
     shapes[:] = [item.geometry for item in raw]
@@ -110,7 +111,7 @@ def _usable(raw: Sequence[RawObject], request: Request, log: FaultLog) -> NDArra
     flat = ~points & shapely.is_empty(shapes)
     note(flat, lambda _: "it has no area: left out")
     bounds = shapely.bounds(shapes)
-    shapes = _inside(shapes, points, request)
+    shapes = _inside(shapes, points, size=request.size)
     outside = ~flat & shapely.is_empty(shapes)
     note(outside, lambda i: f"{_extent(bounds[i])} lies outside the image: left out")
     high = np.array([request.size.width, request.size.height]) + _ROUNDING_PX
@@ -122,9 +123,9 @@ def _usable(raw: Sequence[RawObject], request: Request, log: FaultLog) -> NDArra
     return shapes
 
 
-def _inside(shapes: NDArray[Any], points: NDArray[np.bool_], request: Request) -> NDArray[Any]:
+def _inside(shapes: NDArray[Any], points: NDArray[np.bool_], *, size: Size) -> NDArray[Any]:
     """What lies on the image; empty where nothing does."""
-    width, height = request.size.width, request.size.height
+    width, height = size.width, size.height
     frame = shapely.box(0, 0, width, height)
     bounds = shapely.bounds(shapes)
     inside = (bounds[:, :2] >= 0).all(axis=1) & (bounds[:, 2:] <= (width, height)).all(axis=1)
@@ -149,13 +150,13 @@ def _valid(shapes: NDArray[Any]) -> NDArray[Any]:
     return areas_of(shapes)
 
 
-def _area(shapes: NDArray[Any], roles: NDArray[Any], request: Request) -> shapely.Geometry | None:
+def _area(shapes: NDArray[Any], roles: NDArray[Any], *, size: Size) -> shapely.Geometry | None:
     """Where the annotations are complete; None for the whole image."""
     areas = shapely.get_type_id(shapes) != shapely.GeometryType.POINT
     rois, ignored = roles == _Role.ROI, roles == _Role.IGNORED
     if not (rois | ignored).any():
         return None
-    known: shapely.Geometry = shapely.box(0, 0, request.size.width, request.size.height)
+    known: shapely.Geometry = shapely.box(0, 0, size.width, size.height)
     if rois.any():
         known = shapely.union_all(shapes[rois & areas])
     return shapely.difference(known, shapely.union_all(shapes[ignored & areas]))

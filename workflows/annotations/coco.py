@@ -44,7 +44,7 @@ def matches(content: Content) -> bool:
     )
 
 
-def read(content: Content, request: Request, log: FaultLog) -> list[RawObject]:
+def read(content: Content, request: Request, *, log: FaultLog) -> list[RawObject]:
     """The objects of one image in the file's order.
 
     An object is its polygons or its run-length mask, traced along pixels, or else its box. An
@@ -78,7 +78,7 @@ def read(content: Content, request: Request, log: FaultLog) -> list[RawObject]:
     labelled = (
         (f"annotation {item.get('id', number)}", item) for number, item in enumerate(items, start=1)
     )
-    return collect(labelled, one, log)
+    return collect(labelled, one, log=log)
 
 
 @lru_cache(maxsize=1)

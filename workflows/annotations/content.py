@@ -57,14 +57,14 @@ def load(path: Path) -> Content:
     """
     try:
         state = path.stat()
-        return _load(path, state.st_mtime_ns, state.st_size)
+        return _load(path, changed_ns=state.st_mtime_ns, size=state.st_size)
     except OSError as error:
         msg = f"annotation file '{path}' cannot be read ({error.strerror}): check the path"
         raise AnnotationError(msg) from error
 
 
 @lru_cache(maxsize=1)
-def _load(path: Path, changed_ns: int, size: int) -> Content:
+def _load(path: Path, *, changed_ns: int, size: int) -> Content:
     """The content of a file in the state that its time and size tell apart."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)

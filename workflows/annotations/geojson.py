@@ -24,7 +24,7 @@ def matches(content: Content) -> bool:
     return isinstance(document, dict) and document.get("type") in {"Feature", "FeatureCollection"}
 
 
-def read(content: Content, request: Request, log: FaultLog) -> list[RawObject]:
+def read(content: Content, request: Request, *, log: FaultLog) -> list[RawObject]:
     """The objects of a file, moved by the bounds offset of the slide.
 
     An object of several points becomes as many objects. A cell is taken by its own outline: its
@@ -44,7 +44,7 @@ def read(content: Content, request: Request, log: FaultLog) -> list[RawObject]:
             for shape in _shapes(feature["geometry"])
         ]
 
-    return collect(_labelled(content.json), one, log)
+    return collect(_labelled(content.json), one, log=log)
 
 
 def _labelled(document: Any) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401  (JSON)

@@ -27,7 +27,7 @@ def matches(content: Content) -> bool:
     return content.xml is not None and content.xml.tag == "Annotations"
 
 
-def read(content: Content, request: Request, log: FaultLog) -> list[RawObject]:
+def read(content: Content, request: Request, *, log: FaultLog) -> list[RawObject]:
     """The regions of all layers, in the file's order.
 
     The class is the layer's name, the region's text, or an attribute of either, the first that
@@ -36,14 +36,14 @@ def read(content: Content, request: Request, log: FaultLog) -> list[RawObject]:
     root = content.xml
     if root is None:
         return []
-    _check_mpp(root, request, log)
+    _check_mpp(root, request, log=log)
     found: list[RawObject] = []
     for number, layer in enumerate(root.findall("Annotation"), start=1):
-        found += _layer_objects(layer, number, log)
+        found += _layer_objects(layer, number, log=log)
     return found
 
 
-def _layer_objects(layer: Element, number: int, log: FaultLog) -> list[RawObject]:
+def _layer_objects(layer: Element, number: int, *, log: FaultLog) -> list[RawObject]:
     def one(label: str, region: Element) -> list[RawObject]:
         names = _names(layer, region)
         return [RawObject(label=label, geometry=it, names=names) for it in _shapes(region)]
@@ -54,8 +54,8 @@ def _layer_objects(layer: Element, number: int, log: FaultLog) -> list[RawObject
     for place, region in enumerate(layer.findall("Regions/Region"), start=1):
         label = f"layer {layer_name} region {region.get('Id') or place}"
         (removed if region.get("NegativeROA") == "1" else kept).append((label, region))
-    objects = collect(kept, one, log)
-    holes = [hole.geometry for hole in collect(removed, one, log)]
+    objects = collect(kept, one, log=log)
+    holes = [hole.geometry for hole in collect(removed, one, log=log)]
     if not holes:
         return objects
     tree = shapely.STRtree(holes)
@@ -101,7 +101,7 @@ def _shapes(region: Element) -> list[shapely.Geometry]:
     raise BadObjectError(msg)
 
 
-def _check_mpp(root: Element, request: Request, log: FaultLog) -> None:
+def _check_mpp(root: Element, request: Request, *, log: FaultLog) -> None:
     """Vertices are level-0 pixels at any mpp, but another mpp hints at another image."""
     try:
         stated = float(root.get("MicronsPerPixel") or 0)

@@ -37,7 +37,7 @@ def matches(content: Content) -> bool:
     return content.is_picture
 
 
-def read(content: Content, request: Request, log: FaultLog) -> list[RawObject]:
+def read(content: Content, request: Request, *, log: FaultLog) -> list[RawObject]:
     """The objects of a label image, with outlines along its pixels.
 
     Classes come in the order of their values, and each one's connected areas (over sides, not
@@ -54,15 +54,19 @@ def read(content: Content, request: Request, log: FaultLog) -> list[RawObject]:
     rules = request.rules
     if rules.threshold is not None:
         mask = _grey(pixels) > rules.threshold
-        return _objects(_areas(mask), factor, request, label=lambda number: f"area {number + 1}")
+        return _objects(
+            _areas(mask), request, factor=factor, label=lambda number: f"area {number + 1}"
+        )
     if rules.instances:
         values, labels = _compact(_grey(pixels))
         sets = PixelSets.from_labels(labels, count=len(values), x0=0, y0=0)
-        return _objects(sets, factor, request, label=lambda number: f"value {values[number]}")
-    return _classes(pixels, factor, request, log)
+        return _objects(
+            sets, request, factor=factor, label=lambda number: f"value {values[number]}"
+        )
+    return _classes(pixels, request, factor=factor, log=log)
 
 
-def _classes(pixels: Labels, factor: int, request: Request, log: FaultLog) -> list[RawObject]:
+def _classes(pixels: Labels, request: Request, *, factor: int, log: FaultLog) -> list[RawObject]:
     """The connected areas of each value or colour that is a class."""
     keys = {key.lower(): key for key in request.rules.classes}
     colored = pixels.ndim == _RGB and (
@@ -90,7 +94,9 @@ def _classes(pixels: Labels, factor: int, request: Request, log: FaultLog) -> li
     for value, name in chosen:
         if keys and request.rules.classes[name] is None:
             continue
-        found += _objects(_areas(plane == value), factor, request, label=_labeller(name), name=name)
+        found += _objects(
+            _areas(plane == value), request, factor=factor, label=_labeller(name), name=name
+        )
     return found
 
 
@@ -100,9 +106,9 @@ def _labeller(name: str) -> Callable[[int], str]:
 
 def _objects(
     pixels: PixelSets,
-    factor: int,
     request: Request,
     *,
+    factor: int,
     label: Callable[[int], str],
     name: str | None = None,
 ) -> list[RawObject]:

@@ -37,7 +37,7 @@ def matches(content: Content) -> bool:
     return _columns(_rows(content.text)[0]) is not None
 
 
-def read(content: Content, request: Request, log: FaultLog) -> list[RawObject]:
+def read(content: Content, request: Request, *, log: FaultLog) -> list[RawObject]:
     """The points in the file's order, in level-0 pixels as they are written.
 
     Without a header the columns are x, y and the class. With one they are `x` and `y`, or the
@@ -67,7 +67,7 @@ def read(content: Content, request: Request, log: FaultLog) -> list[RawObject]:
     labelled = ((f"row {number}", row) for number, row in enumerate(rows, start=1) if any(row))
     if columns.header:
         next(labelled)
-    return collect(labelled, one, log)
+    return collect(labelled, one, log=log)
 
 
 def _rows(text: str) -> list[list[str]]:

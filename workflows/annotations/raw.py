@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import shapely
 
@@ -56,6 +56,18 @@ class RawObject:
     ignored: bool = False
 
 
+class Reader(Protocol):
+    """What reads the objects of a file; what is wrong goes into the log."""
+
+    def __call__(self, content: Content, request: Request, *, log: FaultLog) -> list[RawObject]:
+        """The objects in drawing order.
+
+        Raises:
+            DamagedFileError: Nothing of the file can be used.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
     """A format of annotations.
@@ -63,18 +75,18 @@ class Format:
     Attributes:
         name: As its users call it.
         matches: Whether a file is of this format.
-        read: The objects of a file in drawing order; what is wrong goes into the log. It raises
-            `DamagedFileError` where nothing of the file can be used.
+        read: What reads it.
     """
 
     name: str
     matches: Callable[[Content], bool]
-    read: Callable[[Content, Request, FaultLog], list[RawObject]]
+    read: Reader
 
 
 def collect(
     items: Iterable[tuple[str, Item]],
     read: Callable[[str, Item], list[RawObject]],
+    *,
     log: FaultLog,
 ) -> list[RawObject]:
     """The objects of all items, and a fault for each item that cannot be read.

@@ -88,19 +88,19 @@ def read_annotations(
     log = FaultLog(path)
     request = Request(size=size, mpp=mpp, image=image, rules=rules, bounds_offset=bounds_offset)
     try:
-        raw = _read(load(path), request, log)
+        raw = _read(load(path), request, log=log)
     except DamagedFileError as error:
         log.add(str(error))
         nothing = table([], np.empty(0, dtype=object))
         return ReadAnnotations(objects=nothing, area=shapely.Polygon(), faults=log.faults)
-    cleaned = clean(raw, request, log)
+    cleaned = clean(raw, request, log=log)
     return ReadAnnotations(objects=cleaned.objects, area=cleaned.area, faults=log.faults)
 
 
-def _read(content: Content, request: Request, log: FaultLog) -> list[RawObject]:
+def _read(content: Content, request: Request, *, log: FaultLog) -> list[RawObject]:
     for reader in READERS:
         if reader.matches(content):
-            return reader.read(content, request, log)
+            return reader.read(content, request, log=log)
     formats = ", ".join(reader.name for reader in READERS)
     msg = f"{_describe(content)} of no format that is read ({formats}): nothing is read of it"
     raise DamagedFileError(msg)

@@ -20,7 +20,7 @@ def matches(content: Content) -> bool:
     return content.xml is not None and content.xml.tag == "annotation"
 
 
-def read(content: Content, request: Request, log: FaultLog) -> list[RawObject]:
+def read(content: Content, request: Request, *, log: FaultLog) -> list[RawObject]:
     """The boxes in the file's order, as rectangles from `xmin - 1` to `xmax`, y alike."""
     root = content.xml
     if root is None:
@@ -31,7 +31,7 @@ def read(content: Content, request: Request, log: FaultLog) -> list[RawObject]:
     labelled = (
         (f"object {number}", item) for number, item in enumerate(root.findall("object"), start=1)
     )
-    return collect(labelled, _read_object, log)
+    return collect(labelled, _read_object, log=log)
 
 
 def _read_object(label: str, item: Element) -> list[RawObject]:
