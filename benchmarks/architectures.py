@@ -13,7 +13,7 @@ from slideloom.models.architectures import ARCHITECTURES, CLASSIFIERS
 from slideloom.models.detectors import DETECTORS
 
 _HEAD = (
-    "| architecture | task | encoder here | parameters, M | paper | built by | loss | seconds |\n"
+    "| architecture | task | encoder here | parameters, M | paper | built by | loss | CPU seconds |\n"
     "| --- | --- | --- | ---: | --- | --- | ---: | ---: |"
 )
 
@@ -43,7 +43,7 @@ def _row(one: Tried) -> str:
         f"{paper.authors}, {paper.title}, {paper.venue}",
         built_by(one.name),
         f"{one.loss_before:.2f} → {one.loss_after:.2f}",
-        f"{one.seconds:.1f}",
+        f"{one.cpu_s:.1f}",
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -10,7 +10,6 @@ from torch import nn
 from slideloom.errors import SettingsError
 from slideloom.models.architectures import ARCHITECTURES, CLASSIFIERS, build_network
 from slideloom.models.folder import load_model, save_model
-from slideloom.models.heads import HEADS, Head
 from slideloom.models.spec import Architecture, ModelSpec
 from tests.makers.network_checks import (
     losses_of_training,
@@ -29,13 +28,6 @@ def build(name: str, *, encoder: str | None = None, classes: int = 2) -> nn.Modu
     torch.manual_seed(1)
     encoder = ENCODERS[name] if encoder is None else encoder
     return CLASSIFIERS[name](encoder, encoder_weights=None, classes=classes)
-
-
-@pytest.fixture
-def with_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if classification had its head already."""
-    heads = {"exclusive": Head(extra=0, activation=lambda logits, _classes: logits)}
-    monkeypatch.setitem(HEADS, "classification", heads)
 
 
 def classification(spec: ModelSpec, name: str, encoder: str) -> ModelSpec:
@@ -104,7 +96,6 @@ def test_training_reduces_the_loss(name: str) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-@pytest.mark.usefixtures("with_a_head")
 @pytest.mark.parametrize("name", NAMES)
 def test_model_folder(name: str, spec: ModelSpec, tmp_path: Path) -> None:
     spec = classification(spec, name, ENCODERS[name])
@@ -121,7 +112,6 @@ def test_no_name_is_in_both_registries() -> None:
     assert ARCHITECTURES.keys().isdisjoint(CLASSIFIERS)
 
 
-@pytest.mark.usefixtures("with_a_head")
 def test_the_task_chooses_the_registry(spec: ModelSpec) -> None:
     with pytest.raises(SettingsError, match=r"'Unet' for task 'classification': .* PlainCNN, Timm"):
         build_network(classification(spec, "Unet", "resnet18"))
@@ -130,7 +120,6 @@ def test_the_task_chooses_the_registry(spec: ModelSpec) -> None:
         build_network(spec.model_copy(update={"architecture": architecture}))
 
 
-@pytest.mark.usefixtures("with_a_head")
 @pytest.mark.parametrize(
     ("name", "encoder", "says"),
     [("PlainCNN", "resnet18", "brings its own encoder"), ("Timm", "resnet-none", "resnet-none")],
