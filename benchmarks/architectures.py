@@ -13,7 +13,8 @@ from slideloom.models.architectures import ARCHITECTURES, CLASSIFIERS
 from slideloom.models.detectors import DETECTORS
 
 _HEAD = (
-    "| architecture | task | encoder here | parameters, M | paper | built by | loss | CPU seconds |\n"
+    "| architecture | task | encoder here | parameters, M | paper | built by | loss "
+    "| CPU seconds |\n"
     "| --- | --- | --- | ---: | --- | --- | ---: | ---: |"
 )
 
