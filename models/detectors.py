@@ -52,7 +52,8 @@ class DetectorArguments:
             of a size, so it should not be larger than the smallest objects.
         anchors_px: Side of the anchor boxes on each feature map, finest first; FCOS has none. There
             is a map for each stride from `finest_px` to 64, each twice the one before.
-        fpn_channels: Of each feature map and of the heads' convolutions, a multiple of 32.
+        fpn_channels: Of each feature map and of the heads' convolutions, a multiple of 32. The
+            papers have 256, for which a tile takes twice the time.
         score_threshold: Detections whose score is not above this are not given.
         detections: Most detections in a tile.
 
@@ -62,7 +63,7 @@ class DetectorArguments:
 
     finest_px: int
     anchors_px: tuple[int, ...] = ()
-    fpn_channels: int = 256
+    fpn_channels: int = 128
     score_threshold: float = 0.05
     detections: int = 250
 
@@ -250,7 +251,12 @@ DETECTORS: Mapping[str, Detector] = {
         task="instance",
         decode="labels",
         build=_mask_rcnn,
-        defaults={"finest_px": 4, "anchors_px": (16, 32, 64, 128, 256)},
+        # A mask is computed for every box that is given.
+        defaults={
+            "finest_px": 4,
+            "anchors_px": (16, 32, 64, 128, 256),
+            "score_threshold": 0.2,
+        },
     ),
     "RetinaNet": Detector(
         task="detection",
