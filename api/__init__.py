@@ -16,6 +16,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from slideloom.errors import (
+    AnnotationError,
     MissingMppError,
     ModelFolderError,
     ModelNotFoundError,
@@ -36,11 +37,14 @@ if TYPE_CHECKING:
     from slideloom.workflows.convert import ConvertOptions, convert_slide
     from slideloom.workflows.result import SlideResult, load_result
     from slideloom.workflows.run import run_slide
+    from slideloom.workflows.training.config import TrainConfig
+    from slideloom.workflows.training.train import train_model
     from slideloom.wsi import Display, Slide, ValueRange, open_slide
 
 __version__ = version("slideloom")
 
 __all__ = [
+    "AnnotationError",
     "ConvertOptions",
     "Display",
     "MissingMppError",
@@ -57,6 +61,7 @@ __all__ = [
     "SlideNotFoundError",
     "SlideResult",
     "SlideloomError",
+    "TrainConfig",
     "ValueRange",
     "__version__",
     "convert_slide",
@@ -65,6 +70,7 @@ __all__ = [
     "load_result",
     "open_slide",
     "run_slide",
+    "train_model",
 ]
 
 _HOMES = {
@@ -73,6 +79,7 @@ _HOMES = {
     "RunConfig": "slideloom.workflows.config",
     "Slide": "slideloom.wsi",
     "SlideResult": "slideloom.workflows.result",
+    "TrainConfig": "slideloom.workflows.training.config",
     "ValueRange": "slideloom.wsi",
     "convert_slide": "slideloom.workflows.convert",
     "list_models": "slideloom.models.catalog",
@@ -80,6 +87,7 @@ _HOMES = {
     "load_result": "slideloom.workflows.result",
     "open_slide": "slideloom.wsi",
     "run_slide": "slideloom.workflows.run",
+    "train_model": "slideloom.workflows.training.train",
 }
 
 

@@ -21,7 +21,7 @@ from slideloom.errors import (
     SlideFormatError,
     SlideloomError,
 )
-from slideloom.workflows.cli_training import evaluate_command, export_command, train_command
+from slideloom.workflows import cli_training
 from slideloom.workflows.options import (
     ChannelsOption,
     DisplayRangeOption,
@@ -52,9 +52,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(no_args_is_help=True, help="The models that can be run.")
 app.add_typer(models_app, name="models")
-app.command("train")(train_command)
-app.command("evaluate")(evaluate_command)
-models_app.command("export")(export_command)
+app.add_typer(cli_training.training_app)
+models_app.add_typer(cli_training.models_app)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 from rich.console import Console
@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     from slideloom.workflows.annotations import Fault
     from slideloom.workflows.training.config import TrainConfig
 
+training_app = typer.Typer()
+models_app = typer.Typer()
+
 _NEEDED = ("lightning", "torchmetrics", "tensorboard", "matplotlib", "yaml")
 _FAULTS_SHOWN = 20
+
+T = TypeVar("T")
 
 TaskOption = Annotated[
     str, typer.Option(help="semantic, classification, detection or instance.", show_default=False)
@@ -35,6 +40,7 @@ ConfigOption = Annotated[Path | None, typer.Option(help="YAML file of settings."
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu or cuda:N.")]
 
 
+@training_app.command("train")
 def train_command(
     task: TaskOption,
     data: DataOption,
@@ -57,6 +63,7 @@ def train_command(
     typer.echo(f"model: {trained.folder}   card: {trained.folder / 'README.md'}")
 
 
+@training_app.command("evaluate")
 def evaluate_command(
     model: Annotated[
         str | None, typer.Option(help="A built-in model, a folder, or hf://org/name.")
@@ -102,6 +109,7 @@ def evaluate_command(
     typer.echo(evaluate(request, out=out).markdown())
 
 
+@models_app.command("export")
 def export_command(
     name: Annotated[str, typer.Argument(help="A built-in model, a folder, or hf://org/name.")],
     out: Annotated[Path, typer.Option(help="The file to write.", show_default=False)],
@@ -109,9 +117,10 @@ def export_command(
 ) -> None:
     """Write a model's network as one file for other programs."""
     from slideloom.models.catalog import model_folder
-    from slideloom.models.exporting import export_model
+    from slideloom.models.exporting import ExportFormat, export_model
 
-    typer.echo(export_model(model_folder(name), out, format=format))
+    chosen = _one_of(get_args(ExportFormat), format, what="format")
+    typer.echo(export_model(model_folder(name), out, format=chosen))
 
 
 class _Console:
@@ -153,10 +162,14 @@ def _require_extra(name: str) -> None:
 
 
 def _task(name: str) -> Task:
-    for task in get_args(Task):
-        if task == name:
-            return task  # type: ignore[no-any-return]
-    msg = f"there is no task {name!r}: choose one of {', '.join(get_args(Task))}"
+    return _one_of(get_args(Task), name, what="task")
+
+
+def _one_of(choices: tuple[T, ...], name: str, *, what: str) -> T:
+    for choice in choices:
+        if choice == name:
+            return choice
+    msg = f"there is no {what} {name!r}: choose one of {', '.join(map(str, choices))}"
     raise SettingsError(msg)
 
 

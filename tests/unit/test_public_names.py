@@ -15,6 +15,7 @@ PROMISED = {
     "RunConfig",
     "Slide",
     "SlideResult",
+    "TrainConfig",
     "ValueRange",
     "__version__",
     "convert_slide",
@@ -23,6 +24,7 @@ PROMISED = {
     "load_result",
     "open_slide",
     "run_slide",
+    "train_model",
     *errors.__all__,
 }
 

@@ -62,7 +62,7 @@ def read_images(
         raise SettingsError(msg)
     folder = model_folder(model)
     spec = read_spec(folder)
-    config = _config(folder, spec, config)
+    config = _config(folder, spec, config=config)
     found = find_samples(data, config, task=spec.task)
     known = _trained_with(folder)
     samples = [_with_split(sample, known, root=data) for sample in found.samples]
@@ -82,7 +82,7 @@ def read_images(
     )
 
 
-def _config(folder: Path, spec: ModelSpec, config: TrainConfig | None) -> TrainConfig:
+def _config(folder: Path, spec: ModelSpec, *, config: TrainConfig | None) -> TrainConfig:
     """With the model's own classes and mpp, whatever the data shows."""
     path = folder / TRAINING_FOLDER / CONFIG_FILE
     if config is None:

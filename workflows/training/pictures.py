@@ -45,60 +45,60 @@ def _row(model: TileModel, tile: TrainingTile) -> Picture:
     true = tile.pixels.copy()
     true[~tile.truth.known] = _UNKNOWN
     found = tile.pixels.copy()
-    _draw_truth(true, tile, model.spec)
-    _draw_found(found, maps, model.spec)
+    _draw_truth(true, tile, spec=model.spec)
+    _draw_found(found, maps, spec=model.spec)
     gap = np.full((height, _GAP_PX, 3), 255, np.uint8)
     row = np.concatenate([tile.pixels, gap, true, gap, found], axis=1)
     return np.concatenate([row, np.full((_GAP_PX, row.shape[1], 3), 255, np.uint8)])
 
 
-def _draw_truth(canvas: Picture, tile: TrainingTile, spec: ModelSpec) -> None:
+def _draw_truth(canvas: Picture, tile: TrainingTile, *, spec: ModelSpec) -> None:
     truth = tile.truth
     if spec.task == "semantic":
-        _draw_masks(canvas, exclusive_truth(truth, spec), spec)
+        _draw_masks(canvas, exclusive_truth(truth, spec), spec=spec)
     elif spec.task == "instance":
-        _draw_instances(canvas, truth.instances, truth.class_id, spec)
+        _draw_instances(canvas, truth.instances, class_id=truth.class_id, spec=spec)
     elif spec.task == "detection":
-        _draw_boxes(canvas, truth.boxes, truth.class_id, spec)
+        _draw_boxes(canvas, truth.boxes, class_id=truth.class_id, spec=spec)
     else:
         named = [item.name for item, has in zip(spec.classes, truth.labels, strict=True) if has]
         _write(canvas, ", ".join(named) or "none")
 
 
-def _draw_found(canvas: Picture, maps: NDArray[Any], spec: ModelSpec) -> None:
+def _draw_found(canvas: Picture, maps: NDArray[Any], *, spec: ModelSpec) -> None:
     if spec.task == "semantic":
-        _draw_masks(canvas, masks_of(maps, spec), spec)
+        _draw_masks(canvas, masks_of(maps, spec), spec=spec)
     elif spec.task == "classification":
         chance = maps.reshape(-1)
         best = np.argsort(-chance)[:2]
         _write(canvas, ", ".join(f"{spec.classes[i].name} {chance[i]:.2f}" for i in best))
     elif spec.decode is not None and spec.task == "instance":
         seen = decode(maps, name=spec.decode.name, settings=spec.decode.settings)
-        _draw_instances(canvas, seen.labels, seen.class_id, spec)
+        _draw_instances(canvas, seen.labels, class_id=seen.class_id, spec=spec)
     elif spec.decode is not None:
         boxes = decode_boxes(maps, name=spec.decode.name, settings=spec.decode.settings)
-        _draw_boxes(canvas, boxes.boxes, boxes.class_id, spec)
+        _draw_boxes(canvas, boxes.boxes, class_id=boxes.class_id, spec=spec)
 
 
-def _draw_masks(canvas: Picture, masks: NDArray[np.bool_], spec: ModelSpec) -> None:
+def _draw_masks(canvas: Picture, masks: NDArray[np.bool_], *, spec: ModelSpec) -> None:
     for mask, item in zip(masks, spec.classes, strict=True):
-        _outline(canvas, mask, item.color)
+        _outline(canvas, mask, color=item.color)
 
 
 def _draw_instances(
-    canvas: Picture, labels: NDArray[Any], class_id: NDArray[Any], spec: ModelSpec
+    canvas: Picture, labels: NDArray[Any], *, class_id: NDArray[Any], spec: ModelSpec
 ) -> None:
     for number, class_number in enumerate(class_id.tolist(), start=1):
-        _outline(canvas, labels == number, spec.classes[class_number].color)
+        _outline(canvas, labels == number, color=spec.classes[class_number].color)
 
 
-def _outline(canvas: Picture, mask: NDArray[np.bool_], color: tuple[int, int, int]) -> None:
+def _outline(canvas: Picture, mask: NDArray[np.bool_], *, color: tuple[int, int, int]) -> None:
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(canvas, outlines, -1, color, 1)
 
 
 def _draw_boxes(
-    canvas: Picture, boxes: NDArray[Any], class_id: NDArray[Any], spec: ModelSpec
+    canvas: Picture, boxes: NDArray[Any], *, class_id: NDArray[Any], spec: ModelSpec
 ) -> None:
     for box, class_number in zip(boxes, class_id.tolist(), strict=True):
         color = spec.classes[class_number].color

@@ -113,13 +113,13 @@ def train_model(
     progress = _Collecting(progress or QuietTraining())
     folder = out / TRAINING_FOLDER
     make_folder(folder)
-    known, faults = _read(data, task, config)
+    known, faults = _read(data, task=task, config=config)
     (folder / FAULTS_FILE).write_text(fault_table(faults), encoding="utf-8")
     progress.faults(faults)
     split = _split(known, config)
     for sentence in split.notices:
         progress.notice(sentence)
-    _write_images(folder / IMAGES_FILE, known, split, root=data)
+    _write_images(folder / IMAGES_FILE, known, split=split, root=data)
     (folder / CONFIG_FILE).write_text(
         yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
     )
@@ -150,7 +150,7 @@ class _Collecting:
         self._progress.notice(sentence)
 
 
-def _read(data: Path, task: Task, config: TrainConfig) -> tuple[TrainingData, tuple[Fault, ...]]:
+def _read(data: Path, *, task: Task, config: TrainConfig) -> tuple[TrainingData, tuple[Fault, ...]]:
     """The images of a folder with their annotations, and what is wrong with any of them."""
     samples = find_samples(data, config, task=task)
     known = read_samples(samples.samples, config, task=task)
@@ -178,7 +178,7 @@ def _tiles(
     return train, validation
 
 
-def _write_images(path: Path, known: TrainingData, split: SampleSplit, *, root: Path) -> None:
+def _write_images(path: Path, known: TrainingData, *, split: SampleSplit, root: Path) -> None:
     """Which image went where; `slideloom evaluate` reads it back."""
     places = {"train": split.train, "validation": split.validation, "test": split.test}
     with path.open("w", newline="", encoding="utf-8") as file:

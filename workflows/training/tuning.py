@@ -87,10 +87,14 @@ def tune(model: TileModel, tiles: TileSource) -> Tuned:
     seen = _predict(model, tiles)
     if spec.task == "semantic":
         thresholds: Sequence[float] = _THRESHOLDS if spec.overlapping else ()
-        return _best_threshold(spec, seen, thresholds, figure="Dice", score_of=_mean_dice)
+        return _best_threshold(
+            spec, seen, thresholds=thresholds, figure="Dice", score_of=_mean_dice
+        )
     if spec.task == "classification":
         thresholds = _THRESHOLDS if spec.overlapping else ()
-        return _best_threshold(spec, seen, thresholds, figure="macro F1", score_of=_macro_f1)
+        return _best_threshold(
+            spec, seen, thresholds=thresholds, figure="macro F1", score_of=_macro_f1
+        )
     if spec.task == "instance":
         return _best_settings(spec, seen, figure="PQ", score_of=_pooled_quality)
     return _best_settings(spec, seen, figure="F1 of centres", score_of=_centre_f1)
@@ -114,8 +118,8 @@ def _predict(model: TileModel, tiles: TileSource) -> list[_Seen]:
 def _best_threshold(
     spec: ModelSpec,
     seen: list[_Seen],
-    thresholds: Sequence[float],
     *,
+    thresholds: Sequence[float],
     figure: str,
     score_of: Callable[[ModelSpec, list[_Seen]], float],
 ) -> Tuned:
@@ -177,7 +181,7 @@ def exclusive_truth(truth: TileTruth, spec: ModelSpec) -> NDArray[np.bool_]:
         return truth.masks
     later = np.logical_or.accumulate(truth.masks[::-1], axis=0)[::-1]
     above = np.concatenate([later[1:], np.zeros_like(later[:1])])
-    return truth.masks & ~above
+    return np.asarray(truth.masks & ~above)
 
 
 def _macro_f1(spec: ModelSpec, seen: list[_Seen]) -> float:
