@@ -125,7 +125,7 @@ def read_samples(samples: Sequence[Sample], config: TrainConfig, *, task: Task) 
         AnnotationError: An annotation file may not be read.
     """
     faults: list[Fault] = []
-    opened = [item for sample in samples if (item := _open(sample, config, faults))]
+    opened = [item for sample in samples if (item := _open(sample, config, faults=faults))]
     _check_mpp(opened)
     if not opened:
         msg = f"none of the {len(samples)} images can be used, such as {_words(faults[0])}"
@@ -144,7 +144,7 @@ def read_samples(samples: Sequence[Sample], config: TrainConfig, *, task: Task) 
     return TrainingData(images=images, classes=classes, mpp=mpp, faults=tuple(faults))
 
 
-def _open(sample: Sample, config: TrainConfig, faults: list[Fault]) -> _Opened | None:
+def _open(sample: Sample, config: TrainConfig, *, faults: list[Fault]) -> _Opened | None:
     try:
         with open_slide(sample.image) as slide:
             own = slide.mpp if slide.mpp is not None and slide.mpp.is_square else None
@@ -230,7 +230,7 @@ def _annotated(
         problem = f"has the class {' | '.join(sample.labels)}, which is not listed: it is left out"
         faults.append(Fault(file=sample.image, object="", problem=problem))
         return None
-    geometry, class_id = _objects(item, names, faults)
+    geometry, class_id = _objects(item, names, faults=faults)
     native = min((own_mpp * down for down in item.downsamples), key=lambda own: abs(own - mpp))
     return AnnotatedImage(
         sample=sample,
@@ -246,7 +246,7 @@ def _annotated(
 
 
 def _objects(
-    item: _Opened, names: Sequence[str], faults: list[Fault]
+    item: _Opened, names: Sequence[str], *, faults: list[Fault]
 ) -> tuple[NDArray[np.object_], NDArray[np.int16]]:
     """Geometry and class of the objects whose class is listed."""
     if item.annotations is None or item.sample.annotations is None:

@@ -65,7 +65,7 @@ def find_files(root: Path, data: DataConfig) -> FoundFiles:
             msg = f"data.coco names '{data.coco}', which is not in '{root}': check the config"
             raise SettingsError(msg)
         return FoundFiles(pairs=_paired(images, dict.fromkeys(images, whole), root=root, data=data))
-    partners = _Partners(root, files, data.annotations)
+    partners = _Partners(root, files, templates=data.annotations)
     of_image = {image: partners.of(image) for image in images}
     used = {path for path in of_image.values() if path is not None}
     kept = [image for image in images if image not in used]
@@ -124,7 +124,7 @@ def _images(files: Iterable[Path], root: Path) -> list[Path]:
 class _Partners:
     """Finds the annotation file of an image."""
 
-    def __init__(self, root: Path, files: Sequence[Path], templates: Sequence[str]) -> None:
+    def __init__(self, root: Path, files: Sequence[Path], *, templates: Sequence[str]) -> None:
         self._root = root
         self._templates = templates
         self._files: dict[tuple[str, ...], dict[str, Path]] = {}

@@ -139,8 +139,8 @@ def _from_lists(root: Path, template: str) -> Listing:
         if path.is_file():
             for line in path.read_text(encoding="utf-8").splitlines():
                 if parts := line.split():
-                    _add(rows, parts[0], split, where=str(path))
-    return _required(rows, root, template)
+                    _add(rows, parts[0], split=split, where=str(path))
+    return _required(rows, root, template=template)
 
 
 def _from_globs(root: Path, globs: Sequence[tuple[Split, str]]) -> Listing:
@@ -154,17 +154,17 @@ def _from_globs(root: Path, globs: Sequence[tuple[Split, str]]) -> Listing:
             )
             raise SettingsError(msg) from error
         for path in paths:
-            _add(rows, path.relative_to(root).as_posix(), split, where=glob)
-    return _required(rows, root, ", ".join(glob for _, glob in globs))
+            _add(rows, path.relative_to(root).as_posix(), split=split, where=glob)
+    return _required(rows, root, template=", ".join(glob for _, glob in globs))
 
 
-def _add(rows: dict[str, Listed], name: str, split: Split, *, where: str) -> None:
+def _add(rows: dict[str, Listed], name: str, *, split: Split, where: str) -> None:
     if rows.setdefault(name, Listed(split=split)).split != split:
         msg = f"image {name!r} is in split {split!r} by '{where}', and in {rows[name].split!r} too"
         raise SettingsError(f"{msg}: leave it in one")
 
 
-def _required(rows: Mapping[str, Listed], root: Path, template: str) -> Listing:
+def _required(rows: Mapping[str, Listed], root: Path, *, template: str) -> Listing:
     if not rows:
         msg = (
             f"data.split '{template}' names nothing in '{root}' (train, val or test stand for "

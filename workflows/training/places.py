@@ -70,7 +70,7 @@ class PlaceDraw:
         point = _point_in(image.geometry[rng.choice(objects)], rng) / image.scale
         if not centred:
             point += rng.uniform(-1, 1, 2) * self._spec.tile_px / 3
-        return self._at(place, point, rng)
+        return self._at(place, point, rng=rng)
 
     def _one_of(self, places: Sequence[int], rng: np.random.Generator) -> int:
         weights = self._weights[np.asarray(places)]
@@ -79,10 +79,10 @@ class PlaceDraw:
     def _anywhere(self, place: int, rng: np.random.Generator) -> Place:
         image = self._images[place]
         if image.area is not None:
-            return self._at(place, _point_in(image.area, rng) / image.scale, rng)
-        return self._at(place, rng.uniform(0, 1, 2) * image.extent.shape[::-1], rng)
+            return self._at(place, _point_in(image.area, rng) / image.scale, rng=rng)
+        return self._at(place, rng.uniform(0, 1, 2) * image.extent.shape[::-1], rng=rng)
 
-    def _at(self, place: int, point: NDArray[np.float64], rng: np.random.Generator) -> Place:
+    def _at(self, place: int, point: NDArray[np.float64], *, rng: np.random.Generator) -> Place:
         """The tile about a point, moved so that no more than the halo is outside the image.
 
         An image that is smaller than a tile lies anywhere in it.
@@ -96,7 +96,7 @@ class PlaceDraw:
                 corner.append(int(rng.integers(side - tile, 1)))
             else:
                 corner.append(min(max(round(centre - tile / 2), low), high))
-        return Place(image=place, window=_window(corner[0], corner[1], tile))
+        return Place(image=place, window=_window(corner[0], corner[1], tile_px=tile))
 
 
 def _point_in(geometry: shapely.Geometry, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -109,7 +109,7 @@ def _point_in(geometry: shapely.Geometry, rng: np.random.Generator) -> NDArray[n
     return np.array(shapely.get_coordinates(shapely.point_on_surface(geometry))[0])
 
 
-def _window(x0: int, y0: int, tile_px: int) -> Box:
+def _window(x0: int, y0: int, *, tile_px: int) -> Box:
     return Box(x0=x0, y0=y0, x1=x0 + tile_px, y1=y0 + tile_px)
 
 
@@ -141,7 +141,7 @@ def grid_places(
     grids = {int(k): _grid(images[int(k)], spec) for k in chosen}
     quota = _quotas([len(grid.corners) for grid in grids.values()], most)
     return tuple(
-        Place(image=k, window=_window(x, y, spec.tile_px))
+        Place(image=k, window=_window(x, y, tile_px=spec.tile_px))
         for (k, grid), count in zip(grids.items(), quota, strict=True)
         for x, y in grid.some(count).tolist()
     )

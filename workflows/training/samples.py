@@ -63,7 +63,7 @@ def find_samples(root: Path, config: TrainConfig, *, task: Task) -> Samples:
     """
     found = find_files(root, config.data)
     listing = read_listing(root, config.data, images=[pair.image for pair in found.pairs])
-    source = _classes_from(config, listing, found.pairs, task=task)
+    source = _classes_from(config, listing, pairs=found.pairs, task=task)
     samples, faults, met = [], [], set[str]()
     for pair in found.pairs:
         row = listing.find(PurePosixPath(pair.image.relative_to(root).as_posix()))
@@ -89,7 +89,7 @@ def find_samples(root: Path, config: TrainConfig, *, task: Task) -> Samples:
 
 
 def _classes_from(
-    config: TrainConfig, listing: Listing, pairs: Sequence[FilePair], *, task: Task
+    config: TrainConfig, listing: Listing, *, pairs: Sequence[FilePair], task: Task
 ) -> ClassesFrom:
     """Where classes are: as the config says, or where there are some."""
     if task != "classification":

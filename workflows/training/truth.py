@@ -177,12 +177,12 @@ class _Canvas:
         for k, (x0, y0, x1, y1) in enumerate(corners.astype(np.int64).tolist()):
             box = self._inside.intersect(Box(x0=x0, y0=y0, x1=x1, y1=y1))
             number, class_id = len(kept) + 1, int(objects.class_id[k])
-            filled = self._fill(objects.geometry[k], box, class_id, number=number)
+            filled = self._fill(objects.geometry[k], box, class_id=class_id, number=number)
             if filled or objects.centred[k]:
                 kept.append(k)
         return np.array(kept, np.intp)
 
-    def _fill(self, shape: shapely.Geometry, box: Box, class_id: int, *, number: int) -> bool:
+    def _fill(self, shape: shapely.Geometry, box: Box, *, class_id: int, number: int) -> bool:
         """Draw one object; whether it has a pixel in `box`."""
         if box.is_empty or shapely.get_dimensions(shape) == 0:
             return False
