@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -21,6 +22,15 @@ _LEAVES_WEIGHTS_ALONE = {"device", "devices", "precision", "workers"}
 """Settings that another machine may need otherwise."""
 
 _KEY_FILE = "training.json"
+_LAST, _BEST, _NEXT, _NEXT_BEST = _STATES = (
+    "last.ckpt",
+    "best.ckpt",
+    "next.ckpt",
+    "next_best.ckpt",
+)
+
+Beginning = Literal["fresh", "changed", "goes on"]
+"""`changed` is fresh, too, and something else was trained in the folder before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,24 +47,39 @@ class Checkpoints:
     @property
     def last(self) -> Path:
         """The state after the last epoch that was finished."""
-        return self.folder / "last.ckpt"
+        return self.folder / _LAST
 
     @property
     def best(self) -> Path:
         """The state after the epoch with the lowest validation loss."""
-        return self.folder / "best.ckpt"
+        return self.folder / _BEST
 
-    def begin(self, key: str) -> bool:
-        """Make the folder ready, and say whether training goes on from `last`.
+    @property
+    def next(self) -> Path:
+        """A state that is being written."""
+        return self.folder / _NEXT
+
+    def keep(self, *, best: bool) -> None:
+        """Make `next` the last state, and the best one, too; each is whole at every moment."""
+        if best:
+            copy = self.folder / _NEXT_BEST
+            shutil.copyfile(self.next, copy)
+            copy.replace(self.best)
+        self.next.replace(self.last)
+
+    def begin(self, key: str) -> Beginning:
+        """Make the folder ready, and say how training begins.
 
         What a training of another key left there is deleted.
         """
-        if self._read() != {} and self._read().get("key") != key:
-            shutil.rmtree(self.folder)
+        found = self._read().get("key")
+        if found == key and self.last.is_file() and self.best.is_file():
+            return "goes on"
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self._read() == {}:
-            self._write(key, done=False)
-        return self.last.is_file() and self.best.is_file()
+        for name in _STATES:
+            (self.folder / name).unlink(missing_ok=True)
+        self._write(key, done=False)
+        return "fresh" if found in (None, key) else "changed"
 
     def finish(self, key: str) -> None:
         """Note that no epoch is left to do."""
@@ -62,8 +87,7 @@ class Checkpoints:
 
     def is_done(self, key: str) -> bool:
         """Whether a training with this key has finished here."""
-        is_whole = self.last.is_file() and self.best.is_file()
-        return is_whole and self._read() == {"key": key, "done": True}
+        return self._read() == {"key": key, "done": True}
 
     def _read(self) -> dict[str, object]:
         try:

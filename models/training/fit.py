@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -111,15 +112,17 @@ def fit(
         if len(source) == 0:
             msg = f"there are no tiles for {name}: give more images, or split them otherwise"
             raise SettingsError(msg)
-    if settings.devices > 1 and choose_device(settings.device).type == "cpu":
+    device = choose_device(settings.device)
+    if settings.devices > 1 and device.type == "cpu":
         msg = f"devices {settings.devices} counts GPUs, and training runs on the CPU: set it to 1"
         raise SettingsError(msg)
     schedule = schedule_of(settings, tiles=len(train))
     key = training_key(spec, settings, train=train, validation=validation, start=start)
     checkpoints = Checkpoints(folder=output.folder / "checkpoints")
-    goes_on = checkpoints.begin(key)
+    goes_on = _begin(checkpoints, key=key, output=output)
     objective = objective_of(spec)
-    with quiet_lightning(), torch.random.fork_rng():
+    gpus = [device] if device.type == "cuda" else []
+    with quiet_lightning(), torch.random.fork_rng(gpus):
         torch.manual_seed(settings.seed)
         if start is not None:
             network = deepcopy(start)
@@ -149,6 +152,21 @@ def fit(
         history=records,
         stopped_early=len(records) < schedule.epochs,
     )
+
+
+def _begin(checkpoints: Checkpoints, *, key: str, output: FitOutput) -> bool:
+    """Whether an earlier training goes on, which the user is told."""
+    beginning = checkpoints.begin(key)
+    if beginning == "goes on" and not checkpoints.is_done(key):
+        epoch = len(read_records(checkpoints.last))
+        output.notice(f"training goes on after epoch {epoch}, where it was interrupted")
+    if beginning == "changed":
+        shutil.rmtree(output.folder / "logs", ignore_errors=True)
+        output.notice(
+            "settings, model or tiles are not those of the training that was begun in "
+            f"{str(output.folder)!r}: it begins anew"
+        )
+    return beginning == "goes on"
 
 
 def _first_network(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -96,17 +95,11 @@ class Keeper(Checkpoint):
         self._recorder = recorder
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save; a file is replaced only when the next one is whole."""
+        """Save."""
         del pl_module
-        whole = self._checkpoints.folder / "next.ckpt"
-        trainer.save_checkpoint(whole)
-        if not trainer.is_global_zero:
-            return
-        if self._recorder.records[-1].best:
-            copy = self._checkpoints.folder / "next_best.ckpt"
-            shutil.copyfile(whole, copy)
-            copy.replace(self._checkpoints.best)
-        whole.replace(self._checkpoints.last)
+        trainer.save_checkpoint(self._checkpoints.next)
+        if trainer.is_global_zero:
+            self._checkpoints.keep(best=self._recorder.records[-1].best)
 
 
 def read_records(checkpoint: Path) -> list[EpochRecord]:

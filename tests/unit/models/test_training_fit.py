@@ -2,6 +2,7 @@ import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,6 +72,7 @@ def fit_small(semantic: ModelSpec, tmp_path: Path) -> Fit:
         *,
         train: DiscTiles = SIX,
         on_epoch: Callable[[EpochRecord], None] = print,
+        notice: Callable[[str], None] = print,
         **values: object,
     ) -> Fitted:
         return fit(
@@ -78,7 +80,7 @@ def fit_small(semantic: ModelSpec, tmp_path: Path) -> Fit:
             train=train,
             validation=DiscTiles(tiles=3, seed=2, side_px=32),
             settings=settings(**values),
-            output=FitOutput(folder=tmp_path / name, on_epoch=on_epoch),
+            output=FitOutput(folder=tmp_path / name, on_epoch=on_epoch, notice=notice),
             start=small_network(),
         )
 
@@ -154,18 +156,23 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(
     cut = CutTiles(tiles=12, seed=1, side_px=32, last_epoch=last_epoch)
     with pytest.raises(PowerCutError):
         fit_small("cut", accumulate=2, train=cut)
+    # The folder may lie elsewhere by then.
+    (tmp_path / "cut").rename(tmp_path / "moved")
     told: list[EpochRecord] = []
+    notices: list[str] = []
     rest = fit_small(
-        "cut",
+        "moved",
         accumulate=2,
         train=DiscTiles(tiles=12, seed=1, side_px=32),
         on_epoch=told.append,
+        notice=notices.append,
     )
+    assert notices == [f"training goes on after epoch {last_epoch}, where it was interrupted"]
     assert [record.epoch for record in told] == list(range(last_epoch + 1, 5))
     assert losses(rest) == losses(whole)
     assert [record.best for record in rest.history] == [record.best for record in whole.history]
     assert_equal_weights(rest.network, whole.network)
-    assert csv_without_seconds(tmp_path / "cut" / "history.csv") == csv_without_seconds(
+    assert csv_without_seconds(tmp_path / "moved" / "history.csv") == csv_without_seconds(
         tmp_path / "whole" / "history.csv"
     )
 
@@ -183,8 +190,11 @@ def test_other_settings_or_tiles_train_anew(fit_small: Fit) -> None:
     fit_small(epochs=2)
     for values in ({"learning_rate": 0.01}, {"train": DiscTiles(tiles=6, seed=9, side_px=32)}):
         told: list[EpochRecord] = []
-        fit_small(epochs=2, on_epoch=told.append, **values)
+        notices: list[str] = []
+        fit_small(epochs=2, on_epoch=told.append, notice=notices.append, **values)
         assert [record.epoch for record in told] == [1, 2]
+        assert len(notices) == 1
+        assert "begins anew" in notices[0]
 
 
 def test_training_stops_when_the_validation_loss_no_longer_falls(fit_small: Fit) -> None:
@@ -236,16 +246,27 @@ def test_a_unet_learns_discs_in_seconds(semantic: ModelSpec, tmp_path: Path) -> 
     assert (found & wanted).sum() / (found | wanted).sum() > 0.8
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_trains_too(fit_small: Fit) -> None:
+    fitted = fit_small(device="cuda:0")
+    assert fitted.history[-1].train["loss"] < fitted.history[0].train["loss"]
+    assert {value.device.type for value in fitted.network.parameters()} == {"cpu"}
+    assert {value.dtype for value in fitted.network.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize(
-    ("name", "task", "decode"),
-    [("FCOS", "detection", "boxes"), ("Unet", "detection", "centres")],
+    ("name", "decode", "arguments"),
+    [
+        ("FCOS", "boxes", {"fpn_channels": 32}),
+        ("Unet", "centres", {"encoder_depth": 3, "decoder_channels": (16, 8, 8)}),
+    ],
 )
 def test_objects_are_learned_too(
-    spec: ModelSpec, tmp_path: Path, name: str, task: str, decode: str
+    spec: ModelSpec, tmp_path: Path, name: str, decode: str, arguments: dict[str, Any]
 ) -> None:
-    arguments = spec.architecture.arguments if name == "Unet" and spec.architecture else {}
     architecture = Architecture(name=name, encoder="tu-resnet10t", arguments=arguments)
-    update = {"task": task, "decode": Decode(name=decode), "architecture": architecture}
+    update = {"task": "detection", "decode": Decode(name=decode), "architecture": architecture}
     fitted = fit(
         spec.model_copy(update=update),
         train=DiscTiles(tiles=4, seed=1),
