@@ -4,9 +4,7 @@ from slideloom.models.training.augment import augment_tile, jitter_stain
 from slideloom.models.training.settings import Augmentation
 from tests.makers.training_discs import DiscTiles
 
-NOTHING = Augmentation(
-    turns=False, rotation_deg=0, scale=0, shear_deg=0, stain=0, light=0, blur=0
-)
+NOTHING = Augmentation(turns=False, rotation_deg=0, scale=0, shear_deg=0, stain=0, light=0, blur=0)
 
 
 def generator(seed: int) -> np.random.Generator:
@@ -70,5 +68,3 @@ def test_stain_jitter_leaves_pixels_where_they_are_and_white_almost_white() -> N
     assert len(np.unique(after.reshape(-1, 3), axis=0)) == 2
     assert (after[2, 2] != pixels[2, 2]).any()
     assert np.abs(after[0, 0].astype(int) - 255).max() < 12
-
-
