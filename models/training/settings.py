@@ -55,7 +55,7 @@ class FitSettings(_Strict):
         clip: Longest gradient; a longer one is scaled to this.
         augment: None takes tiles as they are.
         pretrained: Whether the encoder begins with weights from ImageNet, where they can be had.
-        seed: Of everything drawn at random.
+        seed: Of everything drawn at random; `train_model` puts that of its config here.
         device: `auto`, `cpu` or `cuda:N`.
         devices: How many GPUs, from the device on.
         precision: `auto` takes 16 bits on a GPU and 32 on a processor.

@@ -126,7 +126,8 @@ def train_model(
     spec = draft_spec(config, task, classes=known.classes, mpp=known.mpp)
     train, validation = _tiles(known, split, spec=spec, config=config)
     output = FitOutput(folder=folder, on_epoch=progress.epoch, notice=progress.notice)
-    fitted = fit(spec, train=train, validation=validation, settings=config.fit, output=output)
+    settings = config.fit.model_copy(update={"seed": config.seed})
+    fitted = fit(spec, train=train, validation=validation, settings=settings, output=output)
     tuned = tune(NetworkModel(spec, fitted.network, device=config.fit.device), validation)
     model = NetworkModel(tuned.spec, fitted.network, device=config.fit.device)
     write_png(folder / EXAMPLES_FILE, example_sheet(model, validation))
@@ -153,7 +154,9 @@ class _Collecting:
 def _read(data: Path, *, task: Task, config: TrainConfig) -> tuple[TrainingData, tuple[Fault, ...]]:
     """The images of a folder with their annotations, and what is wrong with any of them."""
     samples = find_samples(data, config, task=task)
-    known = read_samples(samples.samples, config, task=task)
+    # Images to test on stay unopened.
+    chosen = [sample for sample in samples.samples if sample.split != "test"]
+    known = read_samples(chosen, config, task=task)
     return known, (*samples.faults, *known.faults)
 
 
@@ -180,7 +183,7 @@ def _tiles(
 
 def _write_images(path: Path, known: TrainingData, *, split: SampleSplit, root: Path) -> None:
     """Which image went where; `slideloom evaluate` reads it back."""
-    places = {"train": split.train, "validation": split.validation, "test": split.test}
+    places = {"train": split.train, "validation": split.validation}
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "case", "split"])
