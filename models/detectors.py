@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,18 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from segmentation_models_pytorch.encoders import get_encoder
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.retinanet import RetinaNetHead
-from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+from torchvision.ops import MultiScaleRoIAlign
 
 from slideloom.errors import SettingsError
-from slideloom.models.padding import pad_to_stride
+from slideloom.models.detectors_parts import Pyramid, TileSize
 from slideloom.models.spec import ModelSpec, Task
 from slideloom.models.truth import TileTruth
 
@@ -106,58 +102,6 @@ class Detector:
     decode: str
     build: Callable[[Pyramid, int, DetectorArguments], nn.Module]
     defaults: Mapping[str, Any]
-
-
-class Pyramid(nn.Module):
-    """An encoder and a feature pyramid: maps of one depth, each of half the size of the one before.
-
-    T.-Y. Lin et al., "Feature pyramid networks for object detection", 2017. The coarsest map is
-    every second pixel of the one before. The encoder keeps its batch normalisation, whose
-    statistics are fixed outside of training.
-    """
-
-    def __init__(self, encoder: str, *, finest_px: int, channels: int) -> None:
-        """Build with random weights.
-
-        Raises:
-            KeyError: There is no such encoder.
-            ValueError: The encoder has no map of one of the strides.
-        """
-        super().__init__()
-        self.encoder = get_encoder(encoder, in_channels=3, depth=5, weights=None)
-        self._first = finest_px.bit_length() - 1
-        depths = list(self.encoder.out_channels[self._first :])
-        self.fpn = FeaturePyramidNetwork(depths, channels, extra_blocks=LastLevelMaxPool())
-        self.out_channels = channels
-
-    def forward(self, pixels: Tensor) -> OrderedDict[str, Tensor]:
-        """Pixels `(n, 3, y, x)` to maps `(n, c, y / stride, x / stride)`, finest first."""
-        maps = self.encoder(pixels)[self._first :]
-        named = OrderedDict((str(level), values) for level, values in enumerate(maps))
-        pyramid: OrderedDict[str, Tensor] = self.fpn(named)
-        return pyramid
-
-
-class _TileSize(nn.Module):
-    """Stands where torchvision resizes and normalises: tiles keep their size and values.
-
-    Sizes are those with the padding, because torchvision takes the strides from them once for all.
-    """
-
-    def forward(
-        self, pixels: Tensor, targets: list[dict[str, Tensor]] | None
-    ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
-        """Pad the tiles `(n, 3, y, x)`."""
-        padded = pad_to_stride(pixels)
-        height, width = padded.shape[-2:]
-        return ImageList(padded, [(height, width)] * len(padded)), targets
-
-    def postprocess(
-        self, result: list[dict[str, Tensor]], sizes: object, original: object
-    ) -> list[dict[str, Tensor]]:
-        """Leave boxes where they are, and masks as small as the network gives them."""
-        del sizes, original
-        return result
 
 
 def _fcos(pyramid: Pyramid, labels: int, arguments: DetectorArguments) -> nn.Module:
@@ -316,7 +260,7 @@ def build_detector(spec: ModelSpec) -> nn.Module:
             f"{architecture.encoder!r} and arguments {architecture.arguments}: {error}"
         )
         raise SettingsError(msg) from error
-    network.transform = _TileSize()
+    network.transform = TileSize()
     return network
 
 

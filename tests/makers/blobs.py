@@ -25,19 +25,23 @@ COLORS = ((70, 40, 140), (230, 120, 130))
 _RATE = 1e-3
 
 
-def blob_tile(
-    seed: int, *, size_px: int = 96, most: int = 4, radius_px: tuple[int, int] = (7, 13)
-) -> TrainingTile:
-    """Up to `most` blobs that do not touch: class 0 is a violet disc, class 1 a pink square."""
+def blob_tile(seed: int, *, size_px: int = 96, most: int = 4, margin_px: int = 0) -> TrainingTile:
+    """Up to `most` blobs that do not touch: class 0 is a violet disc, class 1 a pink square.
+
+    They have 15 to 25 px. A margin is black, as what lies outside a slide can be.
+    """
     rng = np.random.default_rng(seed)
     shade = rng.normal(0, 6, (size_px, size_px, 3))
     pixels = np.clip(np.array(BACKGROUND) + shade, 0, 255).astype(np.uint8)
+    outside = np.ones((size_px, size_px), np.bool_)
+    outside[margin_px : size_px - margin_px, margin_px : size_px - margin_px] = False
+    pixels[outside] = 0
     instances = np.zeros((size_px, size_px), np.int32)
     boxes: list[tuple[float, float, float, float]] = []
     classes: list[int] = []
     for _ in range(int(rng.integers(1, most + 1))):
-        radius = int(rng.integers(radius_px[0], radius_px[1]))
-        x, y = rng.integers(radius, size_px - radius, 2).tolist()
+        radius = int(rng.integers(7, 13))
+        x, y = rng.integers(margin_px + radius, size_px - margin_px - radius, 2).tolist()
         kind = int(rng.integers(2))
         inside = _blob(kind, x, y, radius=radius, size_px=size_px)
         if (instances[_blob(1, x, y, radius=radius + 3, size_px=size_px)] != 0).any():
@@ -99,7 +103,9 @@ def blob_spec(name: str, arguments: Mapping[str, Any], *, tile_px: int) -> Model
 
 def blob_batch(spec: ModelSpec, seeds: Iterable[int]) -> tuple[Tensor, list[TileTruth]]:
     """Normalised pixels `(n, 3, y, x)`, and what they show."""
-    tiles = [blob_tile(seed, size_px=spec.tile_px) for seed in seeds]
+    tiles = [
+        blob_tile(seed, size_px=spec.tile_px, margin_px=seed % 2 * (seed % 13)) for seed in seeds
+    ]
     norm = spec.normalisation
     pixels = np.stack([tile.pixels for tile in tiles]) / 255
     scaled = ((pixels - norm.mean) / norm.std).astype(np.float32)
