@@ -18,6 +18,15 @@ _HEAD = (
     "| --- | --- | --- | ---: | --- | --- | ---: | ---: |"
 )
 
+_PAGE = """# Architectures
+
+Any of these can stand in a `model.json`, and in the settings of `slideloom train`. This page is written by
+`python -m benchmarks.architectures --markdown docs/architectures-table.md`, which builds each of them, trains it for
+some steps on a small picture, saves it, loads it, and runs it on a slide. Most are on the smallest encoder here, so
+the parameters are not those of the paper.
+
+"""
+
 
 def built_by(name: str) -> str:
     """Whose code the network is."""
@@ -53,7 +62,7 @@ def main() -> None:
     """Read the command line, try the architectures one after another, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="architectures; all of them by default")
-    parser.add_argument("--markdown", type=Path, help="file for the table")
+    parser.add_argument("--markdown", type=Path, help="file for a page with the table")
     given = parser.parse_args()
     tried = []
     for name in given.names or NAMES:
@@ -62,7 +71,7 @@ def main() -> None:
         print(_row(tried[-1]), flush=True)
     print(f"\n{table(tried)}")
     if given.markdown is not None:
-        given.markdown.write_text(f"{table(tried)}\n", encoding="utf-8")
+        given.markdown.write_text(f"{_PAGE}{table(tried)}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

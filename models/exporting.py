@@ -127,15 +127,15 @@ class _Portable(nn.Module):
     def tile(self) -> Tensor:
         """Two tiles of noise, of the size that the network was made for."""
         side = -(-self.spec.tile_px // STRIDE_PX) * STRIDE_PX
-        return _noise(2, side, side)
+        return _noise(2, height=side, width=side)
 
     @property
     def other(self) -> Tensor:
         """Three tiles of another size, no multiple of anything."""
-        return _noise(3, self.spec.tile_px + 21, self.spec.tile_px + 43)
+        return _noise(3, height=self.spec.tile_px + 21, width=self.spec.tile_px + 43)
 
 
-def _noise(count: int, height: int, width: int) -> Tensor:
+def _noise(count: int, *, height: int, width: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return 255 * torch.rand(count, 3, height, width, generator=generator)
 

@@ -28,14 +28,15 @@ _RATE = 1e-3
 def blob_tile(seed: int, *, size_px: int = 96, most: int = 4, margin_px: int = 0) -> TrainingTile:
     """Up to `most` blobs that do not touch: class 0 is a violet disc, class 1 a pink square.
 
-    They have 15 to 25 px. A margin is black, as what lies outside a slide can be.
+    They have 15 to 25 px. Some sides of a margin are black, as what lies outside a
+    slide can be.
     """
     rng = np.random.default_rng(seed)
     shade = rng.normal(0, 6, (size_px, size_px, 3))
     pixels = np.clip(np.array(BACKGROUND) + shade, 0, 255).astype(np.uint8)
-    outside = np.ones((size_px, size_px), np.bool_)
-    outside[margin_px : size_px - margin_px, margin_px : size_px - margin_px] = False
-    pixels[outside] = 0
+    if margin_px:
+        for turns in np.flatnonzero(np.random.default_rng(seed).random(4) < 0.5):
+            np.rot90(pixels, turns)[:margin_px] = 0
     instances = np.zeros((size_px, size_px), np.int32)
     boxes: list[tuple[float, float, float, float]] = []
     classes: list[int] = []
@@ -104,7 +105,7 @@ def blob_spec(name: str, arguments: Mapping[str, Any], *, tile_px: int) -> Model
 def blob_batch(spec: ModelSpec, seeds: Iterable[int]) -> tuple[Tensor, list[TileTruth]]:
     """Normalised pixels `(n, 3, y, x)`, and what they show."""
     tiles = [
-        blob_tile(seed, size_px=spec.tile_px, margin_px=seed % 2 * (seed % 13)) for seed in seeds
+        blob_tile(seed, size_px=spec.tile_px, margin_px=seed % 2 * (seed % 18)) for seed in seeds
     ]
     norm = spec.normalisation
     pixels = np.stack([tile.pixels for tile in tiles]) / 255

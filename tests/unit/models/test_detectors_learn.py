@@ -32,7 +32,7 @@ def _learn(spec: ModelSpec, *, steps: int) -> NetworkModel:
 
 @pytest.fixture(scope="module")
 def fcos() -> NetworkModel:
-    return _learn(blob_spec("FCOS", {}, tile_px=TILE_PX), steps=80)
+    return _learn(blob_spec("FCOS", {}, tile_px=TILE_PX), steps=100)
 
 
 @pytest.fixture(scope="module")
