@@ -20,10 +20,10 @@ _HEAD = (
 
 _PAGE = """# Architectures
 
-Any of these can stand in a `model.json`, and in the settings of `slideloom train`. This page is written by
-`python -m benchmarks.architectures --markdown docs/architectures-table.md`, which builds each of them, trains it for
-some steps on a small picture, saves it, loads it, and runs it on a slide. Most are on the smallest encoder here, so
-the parameters are not those of the paper.
+Any of these can stand in a `model.json`, and in the settings of `slideloom train`. This page is
+written by `python -m benchmarks.architectures --markdown docs/architectures-table.md`, which builds
+each of them, trains it for some steps on a small picture, saves it, loads it, and runs it on a
+slide. Most are on the smallest encoder here, so the parameters are not those of the paper.
 
 """
 
