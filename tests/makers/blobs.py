@@ -36,7 +36,7 @@ def blob_tile(seed: int, *, size_px: int = 96, most: int = 4, margin_px: int = 0
     pixels = np.clip(np.array(BACKGROUND) + shade, 0, 255).astype(np.uint8)
     if margin_px:
         for turns in np.flatnonzero(np.random.default_rng(seed).random(4) < 0.5):
-            np.rot90(pixels, turns)[:margin_px] = 0
+            np.rot90(pixels, int(turns))[:margin_px] = 0
     instances = np.zeros((size_px, size_px), np.int32)
     boxes: list[tuple[float, float, float, float]] = []
     classes: list[int] = []
