@@ -40,7 +40,7 @@ def blob_tile(seed: int, *, size_px: int = 96, most: int = 4, margin_px: int = 0
     instances = np.zeros((size_px, size_px), np.int32)
     boxes: list[tuple[float, float, float, float]] = []
     classes: list[int] = []
-    for _ in range(int(rng.integers(1, most + 1))):
+    for _ in range(int(rng.integers(min(1, most), most + 1))):
         radius = int(rng.integers(7, 13))
         x, y = rng.integers(margin_px + radius, size_px - margin_px - radius, 2).tolist()
         kind = int(rng.integers(2))
@@ -104,8 +104,15 @@ def blob_spec(name: str, arguments: Mapping[str, Any], *, tile_px: int) -> Model
 
 def blob_batch(spec: ModelSpec, seeds: Iterable[int]) -> tuple[Tensor, list[TileTruth]]:
     """Normalised pixels `(n, 3, y, x)`, and what they show."""
+    # Some tiles are empty, and some lie at the slide's edge.
     tiles = [
-        blob_tile(seed, size_px=spec.tile_px, margin_px=seed % 2 * (seed % 18)) for seed in seeds
+        blob_tile(
+            seed,
+            size_px=spec.tile_px,
+            most=4 if seed % 5 else 0,
+            margin_px=seed % 2 * (seed % 18),
+        )
+        for seed in seeds
     ]
     norm = spec.normalisation
     pixels = np.stack([tile.pixels for tile in tiles]) / 255
