@@ -66,7 +66,8 @@ class ModelSpec(_Strict):
         tile_px: Side of the tile that the network sees.
         halo_px: Context on each side of the tile that the tile does not own.
         normalisation: Of the input.
-        threshold: Probability above which an overlapping label is set.
+        threshold: Probability above which an overlapping label is set; of Mask R-CNN the score
+            above which an object is kept.
         decode: For tasks that find objects.
         weights_sha256: Of `weights.safetensors`.
         licence: Of the weights.
