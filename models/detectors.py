@@ -100,11 +100,11 @@ class Detector:
 
     task: Task
     decode: str
-    build: Callable[[Pyramid, int, DetectorArguments], nn.Module]
+    build: Callable[..., nn.Module]
     defaults: Mapping[str, Any]
 
 
-def _fcos(pyramid: Pyramid, labels: int, arguments: DetectorArguments) -> nn.Module:
+def _fcos(pyramid: Pyramid, *, labels: int, arguments: DetectorArguments) -> nn.Module:
     if arguments.anchors_px:
         msg = "FCOS has no anchor boxes: leave anchors_px out"
         raise ValueError(msg)
@@ -119,7 +119,7 @@ def _fcos(pyramid: Pyramid, labels: int, arguments: DetectorArguments) -> nn.Mod
     return network
 
 
-def _retinanet(pyramid: Pyramid, labels: int, arguments: DetectorArguments) -> nn.Module:
+def _retinanet(pyramid: Pyramid, *, labels: int, arguments: DetectorArguments) -> nn.Module:
     # The heads read maps of every scale, so no fixed statistics fit all of them, and without
     # normalisation they learn three times as slowly: group normalisation, as FCOS has it.
     anchors = _anchors(arguments.anchors_px, ratios=_RATIOS, scales=_OCTAVE)
@@ -141,12 +141,12 @@ def _retinanet(pyramid: Pyramid, labels: int, arguments: DetectorArguments) -> n
     return network
 
 
-def _faster_rcnn(pyramid: Pyramid, labels: int, arguments: DetectorArguments) -> nn.Module:
+def _faster_rcnn(pyramid: Pyramid, *, labels: int, arguments: DetectorArguments) -> nn.Module:
     network: nn.Module = FasterRCNN(pyramid, labels, **_two_stages(arguments))
     return network
 
 
-def _mask_rcnn(pyramid: Pyramid, labels: int, arguments: DetectorArguments) -> nn.Module:
+def _mask_rcnn(pyramid: Pyramid, *, labels: int, arguments: DetectorArguments) -> nn.Module:
     pool = MultiScaleRoIAlign(_pooled(arguments), output_size=14, sampling_ratio=2)
     network: nn.Module = MaskRCNN(pyramid, labels, mask_roi_pool=pool, **_two_stages(arguments))
     # torchvision has no argument for the depth of the mask branch, by far the most work.
@@ -253,7 +253,7 @@ def build_detector(spec: ModelSpec) -> nn.Module:
             finest_px=arguments.finest_px,
             channels=arguments.fpn_channels,
         )
-        network = detector.build(pyramid, len(spec.classes) + 1, arguments)
+        network = detector.build(pyramid, labels=len(spec.classes) + 1, arguments=arguments)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         msg = (
             f"detector {architecture.name!r} cannot be built with encoder "
@@ -265,7 +265,7 @@ def build_detector(spec: ModelSpec) -> nn.Module:
 
 
 def detector_losses(
-    network: nn.Module, pixels: Tensor, truths: list[TileTruth]
+    network: nn.Module, pixels: Tensor, *, truths: list[TileTruth]
 ) -> dict[str, Tensor]:
     """The losses of a detector; their sum is what training makes small.
 

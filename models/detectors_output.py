@@ -35,14 +35,14 @@ class _Found:
     masks: NDArray[np.float32] | None
 
 
-def no_detections(spec: ModelSpec, height: int, width: int) -> NDArray[Any]:
+def no_detections(spec: ModelSpec, *, height: int, width: int) -> NDArray[Any]:
     """What `detect` gives for a batch of no tiles."""
     if spec.task == "instance":
         return np.zeros((0, height, width, _label_channels(spec)), np.int32)
     return np.zeros((0, 0, 6), np.float32)
 
 
-def detect(network: nn.Module, pixels: Tensor, spec: ModelSpec) -> NDArray[Any]:
+def detect(network: nn.Module, pixels: Tensor, *, spec: ModelSpec) -> NDArray[Any]:
     """Find the objects of each tile.
 
     Where classes exclude each other, boxes of different classes on one object leave the one with
@@ -102,15 +102,15 @@ def _paint(found: _Found, spec: ModelSpec, *, height: int, width: int) -> NDArra
         for row, mask in zip(found.rows, found.masks, strict=True):
             if row[4] <= spec.threshold:
                 break
-            number += _paint_one(labels, row, mask, number=number + 1)
+            number += _paint_one(labels, row, mask=mask, number=number + 1)
     return labels[:, :, : _label_channels(spec)]
 
 
 def _paint_one(
     labels: NDArray[np.int32],
     row: NDArray[np.float32],
-    mask: NDArray[np.float32],
     *,
+    mask: NDArray[np.float32],
     number: int,
 ) -> bool:
     """Give the object its pixels in `labels`; False where too few are free."""

@@ -126,7 +126,7 @@ class NetworkModel:
         with torch.inference_mode():
             pixels = self._normalise(self._upload(batch.pixels))
             if self._head is None:
-                return detect(module, pixels, self._spec)
+                return detect(module, pixels, spec=self._spec)
             with torch.autocast(
                 self._device.type,
                 dtype=self._dtype,
@@ -138,7 +138,7 @@ class NetworkModel:
 
     def _nothing(self, height: int, width: int) -> NDArray[Any]:
         if self._head is None:
-            return no_detections(self._spec, height, width)
+            return no_detections(self._spec, height=height, width=width)
         if self._spec.task == "classification":
             height, width = 1, 1
         return np.zeros((0, height, width, self._head.out_channels(self._spec)), np.float32)

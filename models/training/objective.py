@@ -89,4 +89,4 @@ class _BoxObjective:
     def losses(self, network: nn.Module, pixels: Tensor, *, encoded: _Truths) -> dict[str, Tensor]:
         from slideloom.models.detectors import detector_losses
 
-        return detector_losses(network, pixels, encoded.each)
+        return detector_losses(network, pixels, truths=encoded.each)

@@ -129,7 +129,7 @@ def learn_blobs(spec: ModelSpec, *, steps: int) -> tuple[nn.Module, list[float]]
     history = []
     for step in range(steps):
         pixels, truths = blob_batch(spec, range(4 * step, 4 * step + 4))
-        loss = torch.stack(list(detector_losses(network, pixels, truths).values())).sum()
+        loss = torch.stack(list(detector_losses(network, pixels, truths=truths).values())).sum()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 10.0)

@@ -16,7 +16,7 @@ BODY_LINES_P90 = 30
 PARAMETERS = 6
 POSITIONAL = 2
 # `get` is zarr's: a store of ours has to take what its base class takes.
-GIVEN_BY_BASE = {"__exit__", "__aexit__", "get"}
+GIVEN_BY_BASE = {"__exit__", "__aexit__", "get", "postprocess"}
 # numba compiles no keyword-only parameters.
 COMPILED = {"jit", "njit", "vectorize"}
 # typer reads a command's options from its parameters.

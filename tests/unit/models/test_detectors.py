@@ -63,7 +63,7 @@ def _asked(name: str, pixels: Tensor, truths: list[TileTruth]) -> _Asked:
     """What `detector_losses` asks of the detector."""
     network, asked = build_detector(blob_spec(name, SMALL, tile_px=64)), _Asked()
     network.forward = asked.forward
-    detector_losses(network, pixels, truths)
+    detector_losses(network, pixels, truths=truths)
     return asked
 
 
@@ -105,7 +105,7 @@ def test_a_model_folder_gives_the_same_network(name: str, tmp_path: Path) -> Non
     torch.manual_seed(1)
     network = build_detector(spec).train()
     pixels, truths = blob_batch(spec, range(2))
-    detector_losses(network, pixels, truths)
+    detector_losses(network, pixels, truths=truths)
     save_model(tmp_path, spec, module=network, card="# blobs\n")
     again = load_model(tmp_path, device="cpu").load().state_dict()
     wanted = network.state_dict()
@@ -191,7 +191,7 @@ def test_a_tile_without_objects_has_losses(name: str) -> None:
     pixels, truths = blob_batch(spec, range(2))
     empty = _truth([], class_id=[])
     for batch in ([truths[0], empty], [empty, empty]):
-        losses = detector_losses(network, pixels, batch)
+        losses = detector_losses(network, pixels, truths=batch)
         total = torch.stack(list(losses.values())).sum()
         total.backward()  # type: ignore[no-untyped-call]
         assert torch.isfinite(total)
@@ -207,9 +207,9 @@ def test_validation_changes_nothing_and_repeats(name: str) -> None:
     torch.manual_seed(5)
     wanted = torch.rand(3)
     torch.manual_seed(5)
-    first = detector_losses(network, pixels, truths)
+    first = detector_losses(network, pixels, truths=truths)
     assert torch.equal(torch.rand(3), wanted)
-    second = detector_losses(network, pixels, truths)
+    second = detector_losses(network, pixels, truths=truths)
     assert first == second
     assert not any(module.training for module in network.modules())
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
@@ -219,15 +219,15 @@ def test_sixteen_bits_do_not_reach_the_losses() -> None:
     spec = blob_spec("FCOS", SMALL, tile_px=64)
     network = build_detector(spec).eval()
     pixels, truths = blob_batch(spec, range(2))
-    exact = detector_losses(network, pixels, truths)
+    exact = detector_losses(network, pixels, truths=truths)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert detector_losses(network, pixels, truths) == exact
+        assert detector_losses(network, pixels, truths=truths) == exact
 
 
 def test_sides_need_not_be_multiples_of_the_stride() -> None:
     spec = blob_spec("FasterRCNN", SMALL, tile_px=50)
     pixels, truths = blob_batch(spec, range(2))
-    losses = detector_losses(build_detector(spec).train(), pixels, truths)
+    losses = detector_losses(build_detector(spec).train(), pixels, truths=truths)
     assert torch.isfinite(torch.stack(list(losses.values()))).all()
 
 

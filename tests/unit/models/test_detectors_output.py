@@ -40,7 +40,7 @@ def _spec(name: str, **changes: Any) -> ModelSpec:
 
 
 def _labels(rows: Rows, masks: list[NDArray[np.float32]], **changes: Any) -> NDArray[Any]:
-    answers = detect(_Answers(rows, masks=masks), PIXELS, _spec("MaskRCNN", **changes))
+    answers = detect(_Answers(rows, masks=masks), PIXELS, spec=_spec("MaskRCNN", **changes))
     assert len(answers) == 1
     return np.asarray(answers[0])
 
@@ -55,7 +55,7 @@ def test_rows_fall_in_score_and_are_padded() -> None:
         [],
         [[0, 0, 5, 5, 0.5, 1]],
     )
-    rows = detect(_Answers(*tiles), PIXELS.expand(3, -1, -1, -1), _spec("FCOS"))
+    rows = detect(_Answers(*tiles), PIXELS.expand(3, -1, -1, -1), spec=_spec("FCOS"))
     assert rows.dtype == np.float32
     assert rows.shape == (3, 2, 6)
     np.testing.assert_array_equal(rows[0], np.array(tiles[0][::-1], np.float32))
@@ -70,15 +70,15 @@ def test_boxes_are_cut_at_the_tile_and_the_background_is_no_class() -> None:
         [5, 41, 9, 47, 0.7, 1],
         [5, 5, 9, 9, 0.6, 0],
     ]
-    found = detect(_Answers(rows), PIXELS, _spec("FCOS"))
+    found = detect(_Answers(rows), PIXELS, spec=_spec("FCOS"))
     np.testing.assert_array_equal(found, np.array([[[0, 0, 50, 40, 0.9, 1]]], np.float32))
 
 
 def test_exclusive_classes_name_an_object_once() -> None:
     rows: Rows = [[10, 10, 20, 20, 0.6, 1], [10, 10, 20, 21, 0.7, 2], [11, 19, 20, 30, 0.5, 1]]
-    found = detect(_Answers(rows), PIXELS, _spec("FCOS"))[0]
+    found = detect(_Answers(rows), PIXELS, spec=_spec("FCOS"))[0]
     np.testing.assert_array_equal(found[:, 5], [2, 1])
-    found = detect(_Answers(rows), PIXELS, _spec("FCOS", overlapping=True))[0]
+    found = detect(_Answers(rows), PIXELS, spec=_spec("FCOS", overlapping=True))[0]
     np.testing.assert_array_equal(found[:, 5], [2, 1, 1])
 
 
@@ -127,7 +127,7 @@ def test_one_class_needs_no_channel_for_it() -> None:
 def test_tiles_without_objects_are_background() -> None:
     network = _Answers([], masks=[])
     network.masks = None
-    labels = detect(network, PIXELS, _spec("MaskRCNN"))
+    labels = detect(network, PIXELS, spec=_spec("MaskRCNN"))
     assert labels.shape == (1, 40, 50, 2)
     assert not labels.any()
 
@@ -160,7 +160,7 @@ def _read(mask: NDArray[np.float32], across: float, down: float) -> float:
 
 
 def test_no_tiles_have_no_detections() -> None:
-    assert no_detections(_spec("FCOS"), 40, 50).shape == (0, 0, 6)
-    labels = no_detections(_spec("MaskRCNN"), 40, 50)
+    assert no_detections(_spec("FCOS"), height=40, width=50).shape == (0, 0, 6)
+    labels = no_detections(_spec("MaskRCNN"), height=40, width=50)
     assert labels.shape == (0, 40, 50, 2)
     assert labels.dtype == np.int32
