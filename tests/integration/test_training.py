@@ -92,6 +92,9 @@ def test_two_annotated_pictures_become_a_model_that_runs(
     assert (spec.task, spec.name, spec.mpp) == (task, "discs", MPP)
     assert [item.name for item in spec.classes] == ["disc"]
     assert "p0.png" in read_card(out)
+    (figure,) = spec.scores
+    assert figure.endswith(", validation tiles")
+    assert 0 <= spec.scores[figure] <= 1
     training = out / "training"
     for name in ("config.yaml", "faults.txt", "history.csv", "curves.png", "examples.png"):
         assert (training / name).stat().st_size > 0, name
@@ -145,6 +148,23 @@ def test_faults_are_listed_and_the_rest_is_trained_on(
     assert "lonely.png" in told
     assert "p1.geojson" in told
     assert "lonely.png" in (out / "training" / "faults.txt").read_text(encoding="utf-8")
+
+
+def test_points_do_not_teach_boxes(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number in range(2):
+        name = f"p{number}"
+        (folder / f"{name}.png").write_bytes((data / f"{name}.png").read_bytes())
+        (folder / f"{name}.csv").write_text("x,y,class\n20,20,disc\n60,60,disc\n", encoding="utf-8")
+    config = tmp_path / "train.yaml"
+    text = SETTINGS.format(more="architecture: FCOS\ndecode: boxes")
+    config.write_text(text.replace("tu-mobilenetv3_small_050", "tu-resnet10t"), encoding="utf-8")
+    words = ["train", "--task", "detection", "--data", str(folder), "--out", str(tmp_path / "m")]
+    assert run_command([*words, "--config", str(config)]) == 2
+    assert "all annotations are points" in capsys.readouterr().err
 
 
 def test_a_task_that_does_not_exist_is_named(

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from slideloom.errors import SettingsError
+from slideloom.models.detectors import DETECTORS
 from slideloom.models.spec import Architecture, Decode, ModelClass, ModelSpec, Normalisation, Task
 from slideloom.models.training.settings import FitSettings
 from slideloom.workflows.annotations import AnnotationRules
@@ -90,6 +91,9 @@ _DEFAULTS: Mapping[Task, _Defaults] = {
         decode="distance",
     ),
 }
+
+_FIXED_ENCODERS = {name: name.lower() for name in ("ENet", "PlainCNN", "UCTransNet")}
+"""Architectures that bring their own encoder, and what they call it."""
 
 
 class _Strict(BaseModel):
@@ -288,9 +292,10 @@ def draft_spec(
         SettingsError: The settings do not fit each other.
     """
     own = _DEFAULTS[task]
-    decode = config.decode or own.decode
     architecture = config.architecture or own.architecture
-    encoder = config.encoder or own.encoder
+    detector = DETECTORS.get(architecture)
+    decode = config.decode or (own.decode if detector is None else detector.decode)
+    encoder = config.encoder or _FIXED_ENCODERS.get(architecture, own.encoder)
     # The task's arguments are those of its own network.
     chosen = config.arguments or config.architecture or config.encoder
     arguments = config.arguments if chosen else dict(own.arguments)

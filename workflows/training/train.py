@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+import shapely
 import yaml
 
+from slideloom.errors import SettingsError
+from slideloom.models.detectors import is_detector
 from slideloom.models.folder import save_model
 from slideloom.models.network import NetworkModel
 from slideloom.models.spec import ModelSpec, Task
@@ -124,16 +128,18 @@ def train_model(
         yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
     )
     spec = draft_spec(config, task, classes=known.classes, mpp=known.mpp)
+    _check_objects(spec, known)
     train, validation = _tiles(known, split, spec=spec, config=config)
     output = FitOutput(folder=folder, on_epoch=progress.epoch, notice=progress.notice)
     settings = config.fit.model_copy(update={"seed": config.seed})
     fitted = fit(spec, train=train, validation=validation, settings=settings, output=output)
     tuned = tune(NetworkModel(spec, fitted.network, device=config.fit.device), validation)
-    model = NetworkModel(tuned.spec, fitted.network, device=config.fit.device)
+    spec = _with_score(tuned, held_out=split.train != split.validation)
+    model = NetworkModel(spec, fitted.network, device=config.fit.device)
     write_png(folder / EXAMPLES_FILE, example_sheet(model, validation))
     facts = _facts(fitted, tuned, known=known, split=split, notices=progress.notices)
-    card = model_card(tuned.spec, facts)
-    spec = save_model(out, tuned.spec, module=fitted.network.cpu(), card=card)
+    card = model_card(spec, facts)
+    spec = save_model(out, spec, module=fitted.network.cpu(), card=card)
     return TrainedModel(folder=out, spec=spec, tuned=tuned, history=fitted.history, faults=faults)
 
 
@@ -164,6 +170,26 @@ def _split(known: TrainingData, config: TrainConfig) -> SampleSplit:
     names = [item.name for item in known.classes]
     shown = [{names[number] for number in image.shown} for image in known.images]
     return split_samples([image.sample for image in known.images], shown, seed=config.seed)
+
+
+def _check_objects(spec: ModelSpec, known: TrainingData) -> None:
+    """A detector of boxes cannot learn from points: they have no size."""
+    geometry = np.concatenate([image.geometry for image in known.images])
+    points = shapely.get_type_id(geometry) == shapely.GeometryType.POINT
+    if is_detector(spec) and len(points) and points.all():
+        msg = (
+            "all annotations are points, and this architecture learns boxes: choose an "
+            "architecture with the decode 'centres', such as Unet"
+        )
+        raise SettingsError(msg)
+
+
+def _with_score(tuned: Tuned, *, held_out: bool) -> ModelSpec:
+    """The spec with its figure on validation tiles, where these were not trained on."""
+    if not held_out:
+        return tuned.spec
+    scores = {f"{tuned.figure}, validation tiles": round(tuned.score, 4)}
+    return tuned.spec.model_copy(update={"scores": scores})
 
 
 def _tiles(

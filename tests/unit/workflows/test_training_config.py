@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from slideloom.errors import SettingsError
+from slideloom.models.architectures import build_network
 from slideloom.models.spec import ModelClass, Task
 from slideloom.workflows.training.config import (
     PALETTE,
@@ -105,3 +106,25 @@ def test_a_spec_takes_what_the_config_says() -> None:
 def test_settings_that_make_no_model_are_said() -> None:
     with pytest.raises(SettingsError, match="leaves no core"):
         draft_spec(TrainConfig(tile_px=64, halo_px=32), "semantic", classes=[NUCLEUS], mpp=0.5)
+
+
+@pytest.mark.parametrize(
+    ("task", "architecture", "encoder", "decode"),
+    [
+        ("semantic", "ENet", "enet", None),
+        ("semantic", "FPN", "tu-regnetx_004", None),
+        ("classification", "PlainCNN", "plaincnn", None),
+        ("detection", "FCOS", "tu-regnetx_004", "boxes"),
+        ("instance", "MaskRCNN", "tu-regnetx_004", "labels"),
+    ],
+)
+def test_an_architecture_alone_is_enough(
+    task: Task, architecture: str, encoder: str, decode: str | None
+) -> None:
+    spec = draft_spec(
+        TrainConfig(architecture=architecture), task, classes=classes_of_names(["a"]), mpp=0.5
+    )
+    assert spec.architecture is not None
+    assert (spec.architecture.encoder, spec.architecture.arguments) == (encoder, {})
+    assert (None if spec.decode is None else spec.decode.name) == decode
+    assert sum(weight.numel() for weight in build_network(spec).parameters()) > 0
