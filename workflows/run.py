@@ -27,6 +27,7 @@ from slideloom.workflows.found import Found
 from slideloom.workflows.memory import peak_memory_mb
 from slideloom.workflows.plan import label_chunk_px, plan_run
 from slideloom.workflows.progress import QuietProgress, RunProgress
+from slideloom.workflows.refine import refined
 from slideloom.workflows.regions import BAD_TILES, RegionJob, run_jobs, run_regions
 from slideloom.workflows.report import write_report
 from slideloom.workflows.result import (
@@ -79,6 +80,7 @@ def run_slide(
     check_formats(config.formats)
     if isinstance(model, str | Path):
         model = load_model(model, device=config.device)
+    model = refined(model)
     if not isinstance(slide, Slide):
         with open_slide(slide) as opened:
             return run_slide(opened, model, out=out, config=config, progress=progress)

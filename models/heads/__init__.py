@@ -137,7 +137,8 @@ def head_of(spec: ModelSpec) -> Head:
     """
     heads = HEADS[spec.task]
     kind = "overlapping" if spec.overlapping else "exclusive"
-    if spec.decode is not None:
+    # The decode of a semantic model refines its masks; the maps are the same with and without.
+    if spec.decode is not None and spec.task != "semantic":
         kind = spec.decode.name
     if kind not in heads:
         msg = (
