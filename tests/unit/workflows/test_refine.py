@@ -69,7 +69,7 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NDArray[np.bo
 
 def _mask(model: _Unsure, path: Path, out: Path) -> NDArray[np.bool_]:
     result = run_slide(path, model, out=out, config=RunConfig(tissue=False, region_px=48))
-    return np.asarray(result.mask) == 1
+    return np.asarray(np.asarray(result.mask) == 1, np.bool_)
 
 
 def test_colours_correct_what_the_network_has_wrong(
