@@ -30,8 +30,8 @@ _UNKNOWN = 160
 def example_sheet(model: TileModel, tiles: TileSource) -> Picture:
     """`(y, x, 3)` RGB, one row for each of up to 4 tiles, spread evenly.
 
-    From left to right: the tile, what the annotations say (grey where they say nothing), what the
-    model finds.
+    From left to right: the tile, what the annotations say, what the model finds; grey is where
+    the annotations say nothing.
     """
     count = len(tiles)
     numbers = np.unique(np.linspace(0, count - 1, min(count, _ROWS)).round().astype(int))
@@ -42,9 +42,12 @@ def _row(model: TileModel, tile: TrainingTile) -> Picture:
     height, width = tile.pixels.shape[:2]
     window = Box(x0=0, y0=0, x1=width, y1=height)
     maps = model.predict(TileBatch(pixels=tile.pixels[None], windows=(window,)))[0]
+    if maps.shape[:2] == tile.truth.known.shape:
+        # As in a run, which leaves out what a network says of pixels outside the slide.
+        maps = maps * tile.truth.known[..., None]
     true = tile.pixels.copy()
     true[~tile.truth.known] = _UNKNOWN
-    found = tile.pixels.copy()
+    found = true.copy()
     _draw_truth(true, tile, spec=model.spec)
     _draw_found(found, maps, spec=model.spec)
     gap = np.full((height, _GAP_PX, 3), 255, np.uint8)
