@@ -19,7 +19,7 @@ from slideloom.models.training.objective import Objective
 from slideloom.models.training.settings import Augmentation, FitSettings
 from slideloom.models.training.source import TileSource, TrainingTile
 
-__all__ = ["Batch", "TrainingData"]
+__all__ = ["Batch", "TileLoaders"]
 
 _MOST_WORKERS = 8
 
@@ -119,7 +119,7 @@ class _Collate:
         return Batch(pixels=pixels.permute(0, 3, 1, 2).contiguous(), encoded=encoded)
 
 
-class TrainingData(LightningDataModule):
+class TileLoaders(LightningDataModule):
     """The loaders that Lightning asks for."""
 
     def __init__(

@@ -22,7 +22,7 @@ from slideloom.models.device import choose_device, choose_dtype
 from slideloom.models.spec import ModelSpec
 from slideloom.models.training.checkpoints import Checkpoints, training_key
 from slideloom.models.training.curves import draw_curves
-from slideloom.models.training.data import TrainingData
+from slideloom.models.training.data import TileLoaders
 from slideloom.models.training.epochs import Schedule, schedule_of
 from slideloom.models.training.history import EpochRecord
 from slideloom.models.training.module import TrainingModule
@@ -132,7 +132,7 @@ def fit(
             module = TrainingModule(
                 network, spec, objective=objective, settings=settings, schedule=schedule
             )
-            data = TrainingData(
+            data = TileLoaders(
                 train=train, validation=validation, objective=objective, settings=settings
             )
             trainer = _trainer(settings, schedule, checkpoints=checkpoints, output=output)

@@ -3,15 +3,15 @@ import torch
 from torch.utils.data import DataLoader
 
 from slideloom.models.spec import ModelSpec
-from slideloom.models.training.data import Batch, TrainingData
+from slideloom.models.training.data import Batch, TileLoaders
 from slideloom.models.training.objective import objective_of
 from slideloom.models.training.settings import FitSettings
 from slideloom.models.training.source import TrainingTile
 from tests.makers.training_discs import DiscTiles
 
 
-def data_of(spec: ModelSpec, *, tiles: int, settings: FitSettings) -> TrainingData:
-    return TrainingData(
+def data_of(spec: ModelSpec, *, tiles: int, settings: FitSettings) -> TileLoaders:
+    return TileLoaders(
         train=DiscTiles(tiles=tiles, seed=1),
         validation=DiscTiles(tiles=tiles, seed=2),
         objective=objective_of(spec),
