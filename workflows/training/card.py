@@ -42,7 +42,7 @@ def model_card(spec: ModelSpec, facts: TrainingFacts) -> str:
     """The card as Markdown."""
     network = spec.architecture
     built = f"{network.name}, encoder {network.encoder}" if network else "none"
-    decides = f"threshold {spec.threshold:g}"
+    decides = f"threshold {spec.threshold:g}" if spec.overlapping else "the most probable class"
     if spec.decode is not None:
         chosen = ", ".join(f"{name} {value:g}" for name, value in spec.decode.settings.items())
         decides = f"decode `{spec.decode.name}` ({chosen or 'its defaults'})"
