@@ -33,7 +33,7 @@ FACTS = TrainingFacts(
 
 def _card(spec: ModelSpec = SPEC, **changes: object) -> str:
     fields = {name: getattr(FACTS, name) for name in TrainingFacts.__slots__}
-    return model_card(spec, TrainingFacts(**{**fields, **changes}))  # type: ignore[arg-type]
+    return model_card(spec, TrainingFacts(**{**fields, **changes}))
 
 
 def test_the_card_names_network_data_and_figure() -> None:
