@@ -85,8 +85,14 @@ def test_a_decode_takes_what_its_head_gives(spec: ModelSpec, name: str) -> None:
     assert len(found.score) > 0
 
 
+def test_a_semantic_model_has_the_same_head_with_and_without_a_decode(spec: ModelSpec) -> None:
+    plain = spec.model_copy(update={"task": "semantic", "decode": None})
+    refined = plain.model_copy(update={"decode": Decode(name="dense_crf")})
+    assert head_of(refined) is head_of(plain)
+
+
 @pytest.mark.parametrize(
-    ("task", "known"), [("instance", "components, dist"), ("semantic", "excl")]
+    ("task", "known"), [("instance", "components, dist"), ("detection", "centres")]
 )
 def test_decode_that_cannot_read_the_maps(spec: ModelSpec, task: str, known: str) -> None:
     asked = spec.model_copy(update={"task": task, "decode": Decode(name="labels")})
