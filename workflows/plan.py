@@ -23,9 +23,8 @@ from slideloom.tiling.tissue import TissueMask, find_tissue
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.rois import read_rois
 from slideloom.wsi import Box, Slide
+from slideloom.wsi.scaled import reading_mpp
 
-_NATIVE_WITHIN = 0.02
-"""A level this near to the model's mpp (relative) is used as it is, without resampling."""
 _CHUNK_PX = 1024
 
 
@@ -162,17 +161,20 @@ def _check_tile_settings(config: RunConfig, spec: ModelSpec) -> None:
 
 
 def _reading_mpp(slide: Slide, slide_mpp: float, *, spec: ModelSpec) -> float:
-    """The mpp to read at: a level's own where one is near enough, else the model's."""
-    if slide_mpp > 2 * spec.mpp:
+    """See `reading_mpp`; a slide that is too coarse is an error."""
+    mpp = reading_mpp(
+        spec.mpp,
+        slide_mpp=slide_mpp,
+        downsamples=[level.downsample for level in slide.levels],
+    )
+    if mpp is None:
         msg = (
             f"slide '{slide.name}' has {slide_mpp:g} um/px at its finest, and model "
             f"'{spec.name}' needs {spec.mpp:g} um/px: use a slide scanned at a higher "
             "magnification, or correct --mpp"
         )
         raise RegionError(msg)
-    own = [slide_mpp * level.downsample for level in slide.levels]
-    nearest = min(own, key=lambda mpp: abs(mpp - spec.mpp))
-    return nearest if abs(nearest / spec.mpp - 1) <= _NATIVE_WITHIN else spec.mpp
+    return mpp
 
 
 def _select_by_windows(

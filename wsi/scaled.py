@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from slideloom.wsi.geometry import Box, Level
+from slideloom.wsi.geometry import Box, Level, Size
 from slideloom.wsi.readers.reader import PixelSource, blank_pixels
 from slideloom.wsi.resample import Axis, Weights, axis_weights, resample
 
@@ -17,6 +18,37 @@ _NOISE = 1e-7
 """Relative noise of a scale, left by dividing one mpp by another."""
 _BAND_PX = 2**25
 """Source pixels held at once: a thumbnail of a slide without pyramid is read band by band."""
+
+_PIXEL_TOLERANCE = 1e-6
+_NATIVE_WITHIN = 0.02
+"""A level this near to a model's mpp (relative) is used as it is, without resampling."""
+_COARSEST = 2.0
+"""A slide may be coarser than a model by this factor."""
+
+
+def reading_mpp(wanted: float, *, slide_mpp: float, downsamples: Iterable[float]) -> float | None:
+    """The mpp at which a slide is read for a model, in a run and in training alike.
+
+    Args:
+        wanted: The model's mpp.
+        slide_mpp: Micrometres per level-0 pixel.
+        downsamples: Of the slide's levels.
+
+    Returns:
+        A level's own mpp where one is near enough, else the model's; None for a slide that is too
+        coarse for the model.
+    """
+    if slide_mpp > _COARSEST * wanted:
+        return None
+    own = [slide_mpp * downsample for downsample in downsamples]
+    nearest = min(own, key=lambda mpp: abs(mpp - wanted))
+    return nearest if abs(nearest / wanted - 1) <= _NATIVE_WITHIN else wanted
+
+
+def scaled_size(size: Size, scale: float) -> Size:
+    """Pixels that are `scale` level-0 pixels wide, until the last pixel of level 0 is covered."""
+    height, width = (ceil(side / scale - _PIXEL_TOLERANCE) for side in size.shape)
+    return Size(width=max(1, width), height=max(1, height))
 
 
 def read_level(source: PixelSource, box: Box, *, level: int) -> NDArray[Any]:

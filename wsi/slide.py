@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from math import ceil, inf
+from math import inf
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -20,7 +20,7 @@ from slideloom.wsi.options import BadTilePolicy, SlideOptions
 from slideloom.wsi.pixels import SlidePixels
 from slideloom.wsi.readers.opening import check_name, open_reader
 from slideloom.wsi.readers.reader import closed_error
-from slideloom.wsi.scaled import read_level, read_scaled
+from slideloom.wsi.scaled import read_level, read_scaled, scaled_size
 from slideloom.wsi.source import Source, file_name, parse_source, slide_name
 from slideloom.wsi.tiles import read_boxes
 from slideloom.wsi.tolerant import BadTile
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     import zarr
 
     from slideloom.wsi.display import Display
-
-_PIXEL_TOLERANCE = 1e-6
 
 
 def open_slide(
@@ -190,7 +188,7 @@ class Slide:
             MissingMppError: See `require_mpp`.
             RegionError: `mpp` is not above 0.
         """
-        return self._scaled_size(self._scale(mpp))
+        return scaled_size(self.size, self._scale(mpp))
 
     def read(self, box: Box, *, level: int = 0) -> NDArray[np.uint8]:
         """`(y, x, 3)` pixels of a box that counts pixels of `level`.
@@ -253,7 +251,9 @@ class Slide:
         coarse = [level.downsample for level in self.levels[1:]]
         finest = 1.0 if sharp else min(coarse, default=1.0)
         scale = max(finest, max(self.size.shape) / max_px)
-        return read_scaled(self._pixels.rgb, Box.of_size(self._scaled_size(scale)), scale=scale)
+        return read_scaled(
+            self._pixels.rgb, Box.of_size(scaled_size(self.size, scale)), scale=scale
+        )
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
         """`(y, x, 3)` pixels of one of `associated_images`.
@@ -357,7 +357,3 @@ class Slide:
             msg = f"mpp must be above 0 and finite, got {mpp}"
             raise RegionError(msg)
         return mpp / self.require_mpp()
-
-    def _scaled_size(self, scale: float) -> Size:
-        height, width = (ceil(side / scale - _PIXEL_TOLERANCE) for side in self.size.shape)
-        return Size(width=max(1, width), height=max(1, height))

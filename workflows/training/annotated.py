@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 import shapely
@@ -18,14 +17,9 @@ from slideloom.workflows.training.config import TrainConfig, classes_of_names
 from slideloom.workflows.training.samples import Sample
 from slideloom.wsi import Slide, open_slide
 from slideloom.wsi.geometry import Size
+from slideloom.wsi.scaled import reading_mpp, scaled_size
 
 __all__ = ["AnnotatedImage", "TrainingData", "read_samples"]
-
-_NATIVE_WITHIN = 0.02
-"""A level this near to the model's mpp (relative) is used as it is, as a run does."""
-_COARSEST = 2.0
-"""An image may be coarser than the model by this factor, as in a run."""
-_PIXEL_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,10 +58,7 @@ class AnnotatedImage:
     @property
     def extent(self) -> Size:
         """Pixels of the image at `read_mpp`; see `Slide.size_at_mpp`."""
-        height, width = (
-            max(1, ceil(side / self.scale - _PIXEL_TOLERANCE)) for side in self.size.shape
-        )
-        return Size(width=width, height=height)
+        return scaled_size(self.size, self.scale)
 
     @property
     def shown(self) -> frozenset[int]:
@@ -218,7 +209,8 @@ def _annotated(
 ) -> AnnotatedImage | None:
     sample = item.sample
     own_mpp = item.mpp or mpp
-    if own_mpp > _COARSEST * mpp:
+    read_mpp = reading_mpp(mpp, slide_mpp=own_mpp, downsamples=item.downsamples)
+    if read_mpp is None:
         problem = (
             f"has {own_mpp:g} um/px at its finest, too coarse for a model of {mpp:g}: it is left "
             "out"
@@ -231,13 +223,12 @@ def _annotated(
         faults.append(Fault(file=sample.image, object="", problem=problem))
         return None
     geometry, class_id = _objects(item, names, faults=faults)
-    native = min((own_mpp * down for down in item.downsamples), key=lambda own: abs(own - mpp))
     return AnnotatedImage(
         sample=sample,
         size=item.size,
         mpp=own_mpp,
         stated=item.stated,
-        read_mpp=native if abs(native / mpp - 1) <= _NATIVE_WITHIN else mpp,
+        read_mpp=read_mpp,
         geometry=geometry,
         class_id=class_id,
         labels=labels,
