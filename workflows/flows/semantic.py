@@ -87,11 +87,11 @@ class SemanticFlow:
         """
         seam = new_tally(plan)
         blending = _Blending.of(plan)
-        arrays = seam_arrays(seam)
+        arrays: Arrays = {}
         if plan.tiles_of(region):
-            seen = _counting_seams(predictions, seam, spec=plan.spec)
-            arrays = blending.keep(region, seen) | seam_arrays(seam)
-        return arrays
+            arrays = blending.keep(region, _counting_seams(predictions, seam, spec=plan.spec))
+        # The tally is full only when the predictions have gone by.
+        return arrays | seam_arrays(seam)
 
     def weaver(self, plan: RunPlan, store: RegionStore, *, labels: Labels) -> SemanticWeaver:
         """See `TaskFlow`."""
