@@ -16,7 +16,7 @@ from slideloom.workflows.options import MppOption
 
 # The imports inside functions keep `slideloom --help` quick, and free of the extra `train`.
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from slideloom.models.training.history import EpochRecord
     from slideloom.workflows.annotations import Fault
@@ -50,13 +50,21 @@ def train_command(
         int | None, typer.Option(help="Most epochs.", show_default="as many as the data needs")
     ] = None,
     device: DeviceOption = None,
+    encoder_weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of weights that the encoder begins with.",
+            show_default="ImageNet, where the hub can be reached",
+        ),
+    ] = None,
 ) -> None:
     """Train a model on annotated slides or images; the same command again goes on where it was."""
     _require_extra("train")
     from slideloom.workflows.training.train import train_model
 
     wanted = _task(task)
-    settings = _settings(config, epochs=epochs, device=device)
+    given = {"epochs": epochs, "device": device, "encoder_weights": encoder_weights}
+    settings = _settings(config, given)
     trained = train_model(data, task=wanted, out=out, config=settings, progress=_Console())
     tuned = trained.tuned
     typer.echo(f"{tuned.figure} {tuned.score:.3f} on {tuned.tiles} validation tiles")
@@ -173,11 +181,10 @@ def _one_of(choices: tuple[T, ...], name: str, *, what: str) -> T:
     raise SettingsError(msg)
 
 
-def _settings(path: Path | None, *, epochs: int | None, device: str | None) -> TrainConfig:
+def _settings(path: Path | None, given: Mapping[str, Any]) -> TrainConfig:
     """The settings of a file, with what the command line says in their place."""
     from slideloom.workflows.training.config import TrainConfig, read_config
 
     settings = TrainConfig() if path is None else read_config(path)
-    given: dict[str, Any] = {"epochs": epochs, "device": device}
     changed = {name: value for name, value in given.items() if value is not None}
     return settings.model_copy(update={"fit": settings.fit.model_copy(update=changed)})

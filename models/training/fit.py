@@ -27,7 +27,7 @@ from slideloom.models.training.epochs import Schedule, schedule_of
 from slideloom.models.training.history import EpochRecord
 from slideloom.models.training.module import TrainingModule
 from slideloom.models.training.objective import objective_of
-from slideloom.models.training.pretrained import load_pretrained
+from slideloom.models.training.pretrained import load_encoder_weights, load_pretrained
 from slideloom.models.training.quiet import quiet_lightning
 from slideloom.models.training.recorder import MONITOR, Keeper, Recorder, read_records
 from slideloom.models.training.settings import FitSettings
@@ -174,7 +174,11 @@ def _first_network(
 ) -> nn.Module:
     """A network to begin with; without a notice its weights do not matter."""
     network = build_network(spec)
-    if settings.pretrained and notice is not None:
+    if notice is None:
+        return network
+    if settings.encoder_weights is not None:
+        load_encoder_weights(network, spec, path=settings.encoder_weights)
+    elif settings.pretrained:
         load_pretrained(network, spec, notice=notice)
     return network
 

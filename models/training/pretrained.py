@@ -1,20 +1,26 @@
-"""Begin with an encoder that was trained on ImageNet, where its weights can be had."""
+"""Begin with a trained encoder: of a file, or of ImageNet where its weights can be had."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, cast
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import timm
 from huggingface_hub import constants
+from safetensors import SafetensorError
 from segmentation_models_pytorch.encoders import get_encoder
+from timm.models import load_state_dict
 from torch import nn
 
+from slideloom.errors import SettingsError
 from slideloom.models.spec import ModelSpec
 
-__all__ = ["load_pretrained"]
+__all__ = ["load_encoder_weights", "load_pretrained"]
 
 _PATIENCE_S = 5.0
 
@@ -42,6 +48,49 @@ def load_pretrained(network: nn.Module, spec: ModelSpec, *, notice: Callable[[st
             f"had ({reason}): training takes longer and needs more images"
         )
         return
+    _fill(encoder, trained)
+
+
+def load_encoder_weights(network: nn.Module, spec: ModelSpec, *, path: Path) -> None:
+    """Fill the encoder of `network` from a file: safetensors, or what `torch.save` wrote.
+
+    Layers have the names that timm gives them (torchvision, for its ResNets), as in the files that
+    the hub has of these encoders; a file may hold a whole classifier.
+
+    Raises:
+        SettingsError: The network has no encoder that others have trained, or the file cannot be
+            read, or is not of this encoder.
+    """
+    encoder = _encoder_of(network)
+    if spec.architecture is None or encoder is None:
+        msg = f"the architecture takes no encoder weights, and '{path}' holds some: leave them out"
+        raise SettingsError(msg)
+    name = spec.architecture.encoder
+    if not path.is_file():
+        msg = f"there is no file of encoder weights '{path}': check the path"
+        raise SettingsError(msg)
+    try:
+        values = load_state_dict(str(path))
+    except (*_ABSENT, UnpicklingError, SafetensorError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        msg = (
+            f"encoder weights '{path}' cannot be read ({reason}): give a file of safetensors or of "
+            "torch.save"
+        )
+        raise SettingsError(msg) from error
+    lacking = _lacking(name, encoder, values)
+    if lacking:
+        msg = (
+            f"'{path}' does not hold the weights of encoder {name!r}: {len(lacking)} of its layers "
+            f"are missing or have another shape, such as {lacking[0]!r}; give the file of that "
+            "encoder"
+        )
+        raise SettingsError(msg)
+    _fill(encoder, _of_values(name, encoder, values))
+
+
+def _fill(encoder: nn.Module, trained: nn.Module) -> None:
+    """Copy every layer of the same name and shape."""
     wanted = encoder.state_dict()
     fitting = {
         key: value
@@ -49,6 +98,39 @@ def load_pretrained(network: nn.Module, spec: ModelSpec, *, notice: Callable[[st
         if key in wanted and wanted[key].shape == value.shape
     }
     encoder.load_state_dict(fitting, strict=False)
+
+
+def _lacking(name: str, encoder: nn.Module, values: dict[str, Any]) -> list[str]:
+    """Layers of an encoder that a file has not, but for the last one of a classifier."""
+    if hasattr(encoder, "pretrained_cfg") or name.startswith("tu-"):
+        create: Callable[..., nn.Module] = timm.create_model
+        whole = create(name.removeprefix("tu-"))
+        last = str(cast("Any", whole).pretrained_cfg["classifier"])
+    else:
+        whole, last = get_encoder(name, depth=5, weights=None), "fc"
+    return [
+        key
+        for key, parameter in whole.named_parameters()
+        if not key.startswith(last) and (key not in values or values[key].shape != parameter.shape)
+    ]
+
+
+def _of_values(name: str, encoder: nn.Module, values: dict[str, Any]) -> nn.Module:
+    """The encoder with these weights: timm knows how a network's names change when it is cut."""
+    depth = getattr(encoder, "_depth", 5)
+    if hasattr(encoder, "pretrained_cfg"):
+        create: Callable[..., nn.Module] = timm.create_model
+        trained = create(name.removeprefix("tu-"), num_classes=0)
+        trained.load_state_dict(values, strict=False)
+        return trained
+    if name.startswith("tu-"):
+        cut: nn.Module = get_encoder(
+            name, depth=depth, weights=True, pretrained_cfg_overlay={"state_dict": values}
+        )
+        return cut
+    native: nn.Module = get_encoder(name, depth=depth, weights=None)
+    native.load_state_dict(values)
+    return native
 
 
 def _encoder_of(network: nn.Module) -> nn.Module | None:

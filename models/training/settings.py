@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,6 +56,9 @@ class FitSettings(_Strict):
         clip: Longest gradient; a longer one is scaled to this.
         augment: None takes tiles as they are.
         pretrained: Whether the encoder begins with weights from ImageNet, where they can be had.
+        encoder_weights: A file of weights that the encoder begins with instead, where there is no
+            hub, or for an encoder that was trained on tissue; see
+            `slideloom.models.training.pretrained.load_encoder_weights`.
         seed: Of everything drawn at random; `train_model` puts that of its config here.
         device: `auto`, `cpu` or `cuda:N`.
         devices: How many GPUs, from the device on.
@@ -71,6 +75,7 @@ class FitSettings(_Strict):
     clip: float = Field(default=1.0, gt=0)
     augment: Augmentation | None = Augmentation()
     pretrained: bool = True
+    encoder_weights: Path | None = None
     seed: int = Field(default=0, ge=0, lt=2**31)
     device: str = "auto"
     devices: int = Field(default=1, ge=1)
