@@ -157,12 +157,25 @@ def run(
     stains: Annotated[
         bool, typer.Option("--stains", help="Measure stain densities of each object.")
     ] = False,
+    stain_vectors: Annotated[
+        str, typer.Option(help="standard, estimated from the slide, or a JSON file.")
+    ] = "standard",
+    ring: Annotated[
+        float | None, typer.Option(help="Measure stains in a ring of so many um too.")
+    ] = None,
+    neighbours: Annotated[
+        float | None,
+        typer.Option(help="Measure distances to neighbours, and count those within so many um."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Compute anew what an earlier run left.")
     ] = False,
     formats: Annotated[
         str, typer.Option("--format", help="Exports beside the tables, with commas between.")
     ] = "geojson",
+    split_mb: Annotated[
+        float | None, typer.Option(help="Most megabytes of one GeoJSON file.")
+    ] = None,
 ) -> int:
     """Run a model over slides. The same command again goes on where a run stopped."""
     from slideloom.models.folder import load_model
@@ -177,6 +190,10 @@ def run(
         window=window,
         probabilities=probabilities,
         stains=stains,
+        stain_vectors=stain_vectors,
+        ring_um=ring,
+        neighbours_um=neighbours,
+        split_mb=split_mb,
         overwrite=overwrite,
         formats=tuple(name.strip() for name in formats.split(",") if name.strip()),
     )
@@ -252,7 +269,11 @@ def _config(**chosen: Any) -> Any:  # noqa: ANN401  (fields of RunConfig)
         return RunConfig(**{name: value for name, value in chosen.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]).replace("_", "-") if first["loc"] else "settings"
+        name = (
+            str(first["loc"][0]).removesuffix("_um").replace("_", "-")
+            if first["loc"]
+            else "settings"
+        )
         msg = f"--{name} cannot be {first['input']!r}: {first['msg']}"
         raise SettingsError(msg) from error
 

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from slideloom.postprocess.masks.windows import WindowName
+
+StainVectors = Literal["standard", "estimated"] | Path
+"""Of colour deconvolution: fixed ones, ones that fit the slide, or a JSON file of one's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureSettings:
+    """What is measured of each object beside its shape; see `RunConfig` for the fields."""
+
+    stains: bool = False
+    stain_vectors: StainVectors = "standard"
+    ring_um: float = 0.0
+    neighbours_um: float | None = None
 
 
 class RunConfig(BaseModel):
@@ -26,8 +41,13 @@ class RunConfig(BaseModel):
         region_px: Aim for the side of a region in model pixels; memory grows with its square.
         stains: Whether to measure the optical density of haematoxylin, eosin and DAB over each
             object. The pixels of the objects are read once more for it.
+        stain_vectors: `standard`, `estimated` or a JSON file; see `slideloom.workflows.stains`.
+        ring_um: Width of the ring around each object in which stains are measured too; 0 measures
+            none.
+        neighbours_um: Radius in which neighbours are counted; None measures no neighbours.
         overwrite: Compute anew what an earlier run left.
         formats: Names of exporters, beside the tables that every result holds.
+        split_mb: Most megabytes of one GeoJSON file; None writes one file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,5 +61,19 @@ class RunConfig(BaseModel):
     probabilities: bool = False
     region_px: int = Field(default=2048, ge=1)
     stains: bool = False
+    stain_vectors: StainVectors = "standard"
+    ring_um: float = Field(default=0, ge=0)
+    neighbours_um: float | None = Field(default=None, gt=0)
     overwrite: bool = False
     formats: tuple[str, ...] = ("geojson",)
+    split_mb: float | None = Field(default=None, gt=0)
+
+    @property
+    def measure(self) -> MeasureSettings:
+        """What is measured of each object."""
+        return MeasureSettings(
+            stains=self.stains,
+            stain_vectors=self.stain_vectors,
+            ring_um=self.ring_um,
+            neighbours_um=self.neighbours_um,
+        )

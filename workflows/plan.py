@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -20,7 +20,7 @@ from slideloom.postprocess.masks.windows import WindowName
 from slideloom.postprocess.measure.table import Roi, Scale
 from slideloom.tiling.grid import Region, RegionGrid, Tile, TileGrid
 from slideloom.tiling.tissue import TissueMask, find_tissue
-from slideloom.workflows.config import RunConfig
+from slideloom.workflows.config import MeasureSettings, RunConfig
 from slideloom.workflows.rois import read_rois
 from slideloom.wsi import Box, Slide
 from slideloom.wsi.scaled import reading_mpp
@@ -43,7 +43,7 @@ class RunPlan:
         seed: What the objects' ids are made from, with their places: the slide and the model.
         window: How overlapping tiles of masks are blended.
         probabilities: Whether the probabilities of masks are kept.
-        stains: Whether stain densities are measured too.
+        measure: What is measured of each object beside its shape.
     """
 
     spec: ModelSpec
@@ -56,7 +56,7 @@ class RunPlan:
     seed: str
     window: WindowName = "hann"
     probabilities: bool = False
-    stains: bool = False
+    measure: MeasureSettings = field(default_factory=MeasureSettings)
 
     @property
     def grid(self) -> TileGrid:
@@ -132,7 +132,7 @@ def plan_run(slide: Slide, spec: ModelSpec, *, config: RunConfig) -> RunPlan:
         key=_key(slide, spec, config=config, regions=regions, selected=selected, rois=rois),
         window=config.window,
         probabilities=config.probabilities,
-        stains=config.stains,
+        measure=config.measure,
     )
 
 
@@ -153,11 +153,17 @@ def _check_tile_settings(config: RunConfig, spec: ModelSpec) -> None:
         "probabilities": "always leaves its heat map of probabilities",
         "window": "does not blend tiles",
         "stains": "finds no objects to measure stains of",
+        "neighbours_um": "finds no objects that have neighbours",
     }
     for name, why in refused.items():
         if getattr(config, name) != RunConfig.model_fields[name].default:
-            msg = f"model '{spec.name}' is for classification and {why}: leave out --{name}"
+            msg = f"model '{spec.name}' is for classification and {why}: leave out {_option(name)}"
             raise SettingsError(msg)
+
+
+def _option(field: str) -> str:
+    """What the command line calls a field of `RunConfig`."""
+    return f"--{field.removesuffix('_um')}"
 
 
 def _reading_mpp(slide: Slide, slide_mpp: float, *, spec: ModelSpec) -> float:

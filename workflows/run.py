@@ -113,7 +113,7 @@ class _Run:
             record = read_record(self.out)
         except OutputError:
             return None
-        if record.key != self.plan.key or record.settings.stains != self.config.stains:
+        if record.key != self.plan.key or record.settings.measure != self.config.measure:
             return None
         files = [EXPORTERS[name].file_name for name in (TABLE_FORMAT, *self.config.formats)]
         if self.flow.label_images(self.model.spec):

@@ -17,7 +17,7 @@ def tabulate_part(part: Objects, *, slide: Slide, plan: RunPlan) -> TablePart:
     table = tabulate_objects(
         part, scale=plan.scale, class_names=plan.class_names, seed=plan.seed, rois=plan.rois
     )
-    if plan.stains:
+    if plan.measure.stains:
         table = add_stains(table, part, slide=slide, grid=plan.grid)
     if plan.rois:
         members = roi_members(part.pixels, scale=plan.scale, rois=plan.rois)
