@@ -8,13 +8,15 @@ know nothing of tasks. A new kind is a row here, and where its maps are new a de
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from slideloom.errors import SettingsError
 from slideloom.models.heads.activations import (
@@ -77,12 +79,15 @@ class Head:
         activation: Turns logits `(n, c, y, x)`, float32, of a number of classes into maps.
         targets: Makes of a tile's annotations `(t, y, x)` float32, what `loss` compares with.
         loss: See `Loss`.
+        first_chance: Probability of a class at each pixel that an untrained network begins with;
+            None leaves it to chance.
     """
 
     extra: int
     activation: Callable[[Tensor, int], Tensor]
     targets: Callable[[TileTruth, ModelSpec], NDArray[np.float32]]
     loss: Loss
+    first_chance: float | None = None
 
     def out_channels(self, spec: ModelSpec) -> int:
         """How many channels the network gives for a spec."""
@@ -92,6 +97,20 @@ class Head:
         """Turn logits `(n, c, y, x)`, float32, into the maps of `TileModel.predict`."""
         return self.activation(logits, len(spec.classes))
 
+    def begin(self, network: nn.Module, spec: ModelSpec) -> None:
+        """Set the last biases of a network so that it says `first_chance` of each class."""
+        channels = self.out_channels(spec)
+        layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+        last = next((layer for layer in layers[::-1] if layer.out_channels == channels), None)
+        if self.first_chance is None or last is None or last.bias is None:
+            return
+        with torch.no_grad():
+            last.bias[: len(spec.classes)] = math.log(self.first_chance / (1 - self.first_chance))
+
+
+# Nearly all pixels are no centre, and at even chances they would drown the few that are one: Lin et
+# al., "Focal Loss for Dense Object Detection", ICCV (2017), begin with this probability too.
+_RARE = 0.01
 
 HEADS: Mapping[Task, Mapping[str, Head]] = {
     "semantic": {
@@ -118,7 +137,11 @@ HEADS: Mapping[Task, Mapping[str, Head]] = {
     },
     "detection": {
         "centres": Head(
-            extra=2, activation=sigmoid_softplus, targets=centre_targets, loss=centre_loss
+            extra=2,
+            activation=sigmoid_softplus,
+            targets=centre_targets,
+            loss=centre_loss,
+            first_chance=_RARE,
         ),
     },
 }

@@ -18,7 +18,9 @@ from torch import nn
 
 from slideloom.errors import SettingsError
 from slideloom.models.architectures import build_network
+from slideloom.models.detectors import is_detector
 from slideloom.models.device import choose_device, choose_dtype
+from slideloom.models.heads import head_of
 from slideloom.models.spec import ModelSpec
 from slideloom.models.training.checkpoints import Checkpoints, training_key
 from slideloom.models.training.curves import draw_curves
@@ -176,6 +178,8 @@ def _first_network(
     network = build_network(spec)
     if notice is None:
         return network
+    if not is_detector(spec):
+        head_of(spec).begin(network, spec)
     if settings.encoder_weights is not None:
         load_encoder_weights(network, spec, path=settings.encoder_weights)
     elif settings.pretrained:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,13 +125,26 @@ def _of_values(name: str, encoder: nn.Module, values: dict[str, Any]) -> nn.Modu
         trained.load_state_dict(values, strict=False)
         return trained
     if name.startswith("tu-"):
-        cut: nn.Module = get_encoder(
-            name, depth=depth, weights=True, pretrained_cfg_overlay={"state_dict": values}
-        )
+        with _no_warnings_of_timm():
+            cut: nn.Module = get_encoder(
+                name, depth=depth, weights=True, pretrained_cfg_overlay={"state_dict": values}
+            )
         return cut
     native: nn.Module = get_encoder(name, depth=depth, weights=None)
     native.load_state_dict(values)
     return native
+
+
+@contextmanager
+def _no_warnings_of_timm() -> Iterator[None]:
+    """Timm warns of the layers that a cut network does not have, which is as it should be."""
+    logger = logging.getLogger("timm.models")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _encoder_of(network: nn.Module) -> nn.Module | None:

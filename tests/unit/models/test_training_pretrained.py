@@ -1,16 +1,19 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors.torch import save_file
 from segmentation_models_pytorch.encoders import get_encoder
 from torch import nn
 
+from slideloom.errors import SettingsError
 from slideloom.models.architectures import build_network
 from slideloom.models.spec import Architecture, ModelSpec
 from slideloom.models.training import pretrained
-from slideloom.models.training.pretrained import load_pretrained
+from slideloom.models.training.pretrained import load_encoder_weights, load_pretrained
 
 
 def with_architecture(spec: ModelSpec, name: str, encoder: str) -> ModelSpec:
@@ -105,3 +108,67 @@ def test_networks_of_our_own_begin_with_random_weights(spec: ModelSpec) -> None:
     notices: list[str] = []
     load_pretrained(build_network(spec), spec, notice=notices.append)
     assert notices == []
+
+
+def weights_of(encoder: str) -> dict[str, torch.Tensor]:
+    """Those of a whole classifier with other classes, as files of the hub hold them."""
+    create: Callable[..., nn.Module] = timm.create_model
+    if encoder.startswith("tu-") or encoder == "resnet10t":
+        whole = create(encoder.removeprefix("tu-"), num_classes=7)
+    else:
+        whole = get_encoder(encoder, depth=5, weights=None)
+    return {name: torch.full_like(value, 7) for name, value in whole.state_dict().items()}
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pt"])
+@pytest.mark.parametrize(
+    ("task", "name", "encoder", "place"),
+    [
+        ("instance", "Unet", "tu-resnet10t", "encoder"),
+        ("instance", "Unet", "resnet18", "encoder"),
+        ("classification", "Timm", "resnet10t", "encoder"),
+    ],
+)
+def test_a_file_fills_the_encoder(
+    spec: ModelSpec, tmp_path: Path, task: str, name: str, encoder: str, place: str, ending: str
+) -> None:
+    spec = with_architecture(spec, name, encoder)
+    decode = None if task == "classification" else spec.decode
+    spec = spec.model_copy(update={"task": task, "decode": decode})
+    network = build_network(spec)
+    path = tmp_path / f"encoder.{ending}"
+    if ending == "pt":
+        torch.save(weights_of(encoder), path)
+    else:
+        save_file(weights_of(encoder), path)
+    load_encoder_weights(network, spec, path=path)
+    values = network.get_submodule(place).state_dict()
+    left = [key for key, value in values.items() if not (value == 7).all()]
+    assert [key for key in left if not key.startswith("fc")] == []
+
+
+def test_a_file_of_another_encoder_is_refused(spec: ModelSpec, tmp_path: Path) -> None:
+    path = tmp_path / "encoder.safetensors"
+    save_file({"stem.weight": torch.zeros(3)}, path)
+    with pytest.raises(SettingsError, match=r"of its layers are missing .* 'conv1.0.weight'"):
+        load_encoder_weights(build_network(spec), spec, path=path)
+
+
+@pytest.mark.parametrize("name", ["encoder.pt", "encoder.safetensors"])
+def test_a_damaged_file_is_refused(spec: ModelSpec, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"nothing of the kind, but long enough to be looked into")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_encoder_weights(build_network(spec), spec, path=path)
+
+
+def test_a_missing_file_is_named(spec: ModelSpec, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="there is no file"):
+        load_encoder_weights(build_network(spec), spec, path=tmp_path / "none.pt")
+
+
+def test_a_network_of_our_own_takes_no_file(spec: ModelSpec, tmp_path: Path) -> None:
+    spec = with_architecture(spec, "PlainCNN", "plaincnn")
+    spec = spec.model_copy(update={"task": "classification", "decode": None})
+    with pytest.raises(SettingsError, match="takes no encoder weights"):
+        load_encoder_weights(build_network(spec), spec, path=tmp_path / "any.pt")
