@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,21 +17,25 @@ from slideloom.workflows.export.context import ExportContext, ObjectType, TableW
 from slideloom.workflows.export.geojson import open_geojson
 from slideloom.workflows.export.geoparquet import open_geoparquet
 from slideloom.workflows.export.tables import open_csv
+from slideloom.workflows.result import SlideResult
 
 __all__ = [
     "EXPORTERS",
     "ExportContext",
-    "Exporter",
     "ObjectType",
+    "ResultExporter",
+    "TableExporter",
     "TableWriter",
     "check_formats",
     "open_exports",
+    "result_exporters",
+    "table_exporters",
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exporter:
-    """One format.
+class TableExporter:
+    """A format that takes objects part by part, while a run measures them or from its table.
 
     Attributes:
         file_name: Of the file in the slide's folder.
@@ -42,14 +47,43 @@ class Exporter:
     open: Callable[[Path, ExportContext], AbstractContextManager[TableWriter]]
 
 
-EXPORTERS: Mapping[str, Exporter] = MappingProxyType(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultExporter:
+    """A format that is made from a finished result: its masks, or its tables together.
+
+    Attributes:
+        file_name: Of the file or folder in the slide's folder.
+        write: Makes it at a path, where it appears only when it is whole.
+        packages: Names that Python imports for it, beside those of every installation.
+        extra: The extra of slideloom that installs them.
+    """
+
+    file_name: str
+    write: Callable[[SlideResult, Path], None]
+    packages: tuple[str, ...] = ()
+    extra: str | None = None
+
+
+EXPORTERS: Mapping[str, TableExporter | ResultExporter] = MappingProxyType(
     {
-        "geojson": Exporter(file_name="objects.geojson", open=open_geojson),
-        "geojson.gz": Exporter(file_name="objects.geojson.gz", open=open_geojson),
-        "parquet": Exporter(file_name="objects.parquet", open=open_geoparquet),
-        "csv": Exporter(file_name="objects.csv", open=open_csv),
+        "geojson": TableExporter(file_name="objects.geojson", open=open_geojson),
+        "geojson.gz": TableExporter(file_name="objects.geojson.gz", open=open_geojson),
+        "parquet": TableExporter(file_name="objects.parquet", open=open_geoparquet),
+        "csv": TableExporter(file_name="objects.csv", open=open_csv),
     }
 )
+
+
+def table_exporters(formats: Iterable[str]) -> dict[str, TableExporter]:
+    """Those of the formats that take objects part by part, each once."""
+    found = {name: EXPORTERS[name] for name in formats}
+    return {name: item for name, item in found.items() if isinstance(item, TableExporter)}
+
+
+def result_exporters(formats: Iterable[str]) -> dict[str, ResultExporter]:
+    """Those of the formats that are made from a finished result, each once."""
+    found = {name: EXPORTERS[name] for name in formats}
+    return {name: item for name, item in found.items() if isinstance(item, ResultExporter)}
 
 
 @contextmanager
@@ -63,18 +97,18 @@ def open_exports(
     Args:
         folder: Of the slide.
         context: What holds for all objects.
-        formats: Keys of `EXPORTERS`; a format named twice is written once.
+        formats: Keys of `EXPORTERS`; a format named twice is written once, and those that are made
+            from a finished result are left for later.
 
     Raises:
         SettingsError: A format that no exporter writes; nothing is written then.
         OutputError: A file cannot be written.
     """
-    wanted = list(dict.fromkeys(formats))
+    wanted = list(formats)
     check_formats(wanted)
-    with ThreadPoolExecutor(max(1, len(wanted))) as pool, ExitStack() as stack:
-        opened = [
-            EXPORTERS[name].open(folder / EXPORTERS[name].file_name, context) for name in wanted
-        ]
+    chosen = table_exporters(wanted).values()
+    with ThreadPoolExecutor(max(1, len(chosen))) as pool, ExitStack() as stack:
+        opened = [item.open(folder / item.file_name, context) for item in chosen]
         yield _Several([stack.enter_context(file) for file in opened], pool)
 
 
@@ -95,12 +129,21 @@ class _Several:
 
 
 def check_formats(formats: Iterable[str]) -> None:
-    """Refuse formats that no exporter writes.
+    """Refuse formats that no exporter writes, or whose libraries are not installed.
 
     Raises:
-        SettingsError: Names the unknown ones and the known.
+        SettingsError: Names the unknown ones and the known, or the extra to install.
     """
-    unknown = [name for name in formats if name not in EXPORTERS]
+    wanted = list(formats)
+    unknown = [name for name in wanted if name not in EXPORTERS]
     if unknown:
         msg = f"no exporter writes {', '.join(unknown)}: choose from {', '.join(EXPORTERS)}"
         raise SettingsError(msg)
+    for name, item in result_exporters(wanted).items():
+        absent = [package for package in item.packages if find_spec(package) is None]
+        if absent:
+            msg = (
+                f"format '{name}' needs {', '.join(absent)}, which is not installed: "
+                f"pip install 'slideloom[{item.extra}]'"
+            )
+            raise SettingsError(msg)

@@ -1,8 +1,9 @@
-"""Files that are whole or not there: written aside, flushed to the disk, then renamed."""
+"""Files and folders that are whole or not there: written aside, flushed, then renamed."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import BinaryIO
 
 from slideloom.errors import OutputError, SlideloomError
 
-__all__ = ["atomic_file", "make_folder", "writing_to"]
+__all__ = ["atomic_file", "atomic_folder", "make_folder", "writing_to"]
 
 
 @contextmanager
@@ -52,6 +53,47 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
 
 
 @contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder that takes the name `path` only when the block ends without an error.
+
+    Until then it is `.NAME.part` beside it, so one writer at a time may use a name. A file or
+    folder of that name is removed when the new one is whole and on the disk. A block that fails
+    leaves what was at `path` before, and no other folder. What a killed process left is cleared by
+    the next try.
+
+    Args:
+        path: Of the folder.
+
+    Raises:
+        OutputError: The folder around it is missing or cannot be written to, or the disk is full.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "labels.seg"
+        >>> with atomic_folder(path) as folder:
+        ...     _ = (folder / "part.dcm").write_bytes(b"done")
+        >>> [file.name for file in path.iterdir()]
+        ['part.dcm']
+    """
+    part, old = (path.with_name(f".{path.name}.{state}") for state in ("part", "old"))
+    with writing_to(path):
+        _restore(old, path)
+        _remove(part)
+        try:
+            part.mkdir()
+            yield part
+            _flush_tree(part)
+            # A folder cannot be renamed onto another one that holds files.
+            if path.exists():
+                path.rename(old)
+            part.rename(path)
+            _flush_folder(path.parent)
+        finally:
+            _restore(old, path)
+            _remove(part)
+
+
+@contextmanager
 def writing_to(path: Path) -> Iterator[None]:
     """Tell what the system refuses inside the block as an `OutputError` about `path`."""
     try:
@@ -80,6 +122,29 @@ def make_folder(folder: Path) -> None:
     except OSError as error:
         msg = f"cannot write to '{folder}' ({error.strerror}): choose another --out"
         raise OutputError(msg) from error
+
+
+def _restore(old: Path, path: Path) -> None:
+    """Clear what was moved aside, or move it back where nothing has its place."""
+    if old.exists() and not path.exists():
+        old.rename(path)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _flush_tree(folder: Path) -> None:
+    """Make all that is in a folder last through a power cut."""
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            with Path(parent, name).open("rb") as file:
+                os.fsync(file.fileno())
+        _flush_folder(Path(parent))
 
 
 def _flush_folder(folder: Path) -> None:
