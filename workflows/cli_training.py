@@ -95,6 +95,9 @@ def evaluate_command(
         str | None, typer.Option(help="Of --pred and --truth.", show_default="by their geometry")
     ] = None,
     mpp: MppOption = None,
+    distance: Annotated[
+        float, typer.Option(help="Of detections: how many um apart centres of one object may lie.")
+    ] = 3.0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the figures, tables and plots.")
     ] = None,
@@ -103,10 +106,16 @@ def evaluate_command(
     _require_extra("train")
     from slideloom.workflows.evaluation.command import EvaluationRequest, evaluate
     from slideloom.workflows.evaluation.data import read_images
+    from slideloom.workflows.evaluation.measuring import EvaluationSettings
     from slideloom.workflows.training.config import read_config
 
     request = EvaluationRequest(
-        model=model, pred=pred, truth=truth, task=None if task is None else _task(task), mpp=mpp
+        model=model,
+        pred=pred,
+        truth=truth,
+        task=None if task is None else _task(task),
+        mpp=mpp,
+        settings=EvaluationSettings(distance_um=distance),
     )
     if model is not None and data is not None:
         settings = None if config is None else read_config(config)

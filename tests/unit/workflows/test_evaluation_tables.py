@@ -12,6 +12,7 @@ import pytest
 import shapely
 
 from slideloom.errors import MissingMppError, SettingsError
+from slideloom.workflows.cli import run_command
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.evaluation.command import EvaluationRequest, evaluate
 from slideloom.workflows.evaluation.measuring import EvaluationSettings
@@ -168,3 +169,16 @@ def test_many_polygons_in_linear_time(tmp_path: Path) -> None:
     found = evaluate_tables(tmp_path / "pred.parquet", tmp_path / "truth.parquet")
     assert found.value("PQ") == pytest.approx(56 / 72)
     assert found.value("AJI+") == pytest.approx(56 / 72)
+
+
+@pytest.mark.parametrize(("distance", "expected"), [(None, "F1@3um"), ("1.5", "F1@1.5um")])
+def test_the_command_takes_the_distance_of_centres(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], distance: str | None, expected: str
+) -> None:
+    truth = geojson(tmp_path / "truth.geojson", [(shapely.Point(10, 10), "a")])
+    pred = geojson(tmp_path / "pred.geojson", [(shapely.Point(12, 10), "a")])
+    words = ["evaluate", "--pred", str(pred), "--truth", str(truth), "--mpp", "1"]
+    assert run_command([*words, *([] if distance is None else ["--distance", distance])]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if f"{expected} | a" in line]
+    # 2 um apart: one object at 3 um, two at 1.5 um.
+    assert row.split("|")[3].strip().startswith("1.000" if distance is None else "0.000")
