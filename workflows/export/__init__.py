@@ -17,6 +17,7 @@ from slideloom.workflows.export.context import ExportContext, ObjectType, TableW
 from slideloom.workflows.export.geojson import open_geojson
 from slideloom.workflows.export.geoparquet import open_geoparquet
 from slideloom.workflows.export.tables import open_csv
+from slideloom.workflows.export.xlsx import write_xlsx
 from slideloom.workflows.result import SlideResult
 
 __all__ = [
@@ -70,6 +71,7 @@ EXPORTERS: Mapping[str, TableExporter | ResultExporter] = MappingProxyType(
         "geojson.gz": TableExporter(file_name="objects.geojson.gz", open=open_geojson),
         "parquet": TableExporter(file_name="objects.parquet", open=open_geoparquet),
         "csv": TableExporter(file_name="objects.csv", open=open_csv),
+        "xlsx": ResultExporter(file_name="objects.xlsx", write=write_xlsx),
     }
 )
 
