@@ -142,6 +142,10 @@ def run(
     display_range: DisplayRangeOption = None,
     on_bad_tile: OnBadTileOption = "error",
     roi: Annotated[Path | None, typer.Option(help="GeoJSON with regions of interest.")] = None,
+    roi_name: Annotated[
+        list[str] | None,
+        typer.Option(help="Take the region of that name or class only; may be given repeatedly."),
+    ] = None,
     tissue: Annotated[bool, typer.Option(help="Leave out tiles without tissue.")] = True,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
     workers: Annotated[
@@ -184,6 +188,7 @@ def run(
 
     config = _config(
         roi=roi,
+        roi_names=tuple(roi_name) if roi_name else None,
         tissue=tissue,
         device=device,
         workers=workers,

@@ -31,6 +31,8 @@ class RunConfig(BaseModel):
     Attributes:
         roi: GeoJSON file of regions of interest, in QuPath's coordinates; None runs the
             whole slide.
+        roi_names: Which of them to take, by the names of annotations or of their classes; none
+            takes all.
         tissue: Whether to leave out tiles without tissue.
         device: `auto`, `cpu` or `cuda:N`.
         workers: Regions in work at one time; they share one network.
@@ -53,6 +55,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     roi: Path | None = None
+    roi_names: tuple[str, ...] = ()
     tissue: bool = True
     device: str = "auto"
     workers: int = Field(default_factory=lambda: max(2, min(8, os.cpu_count() or 1)), ge=1)
