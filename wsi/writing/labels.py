@@ -5,8 +5,10 @@ The store holds one label image per name:
     labels.ome.zarr/labels/NAME/{0,1,2,...}     level 0 is the finest; axes (y, x)
 
 The slide itself is not in it, so viewers open `labels.ome.zarr/labels` or one of its images.
+`copy_labels` writes the same in OME-NGFF 0.4 (zarr 2).
 
-Specification: https://ngff.openmicroscopy.org/0.5/ (sections 2.4 multiscales and 2.5 labels).
+Specifications: https://ngff.openmicroscopy.org/0.5/ and https://ngff.openmicroscopy.org/0.4/
+(sections 2.4 multiscales and 2.5 or 2.6 labels).
 """
 
 from __future__ import annotations
@@ -15,26 +17,33 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 import dask.array as da
+import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec
 from zarr.errors import ContainsGroupError, GroupNotFoundError
 
 from slideloom.errors import OutputError, RegionError, SettingsError
 from slideloom.wsi.geometry import Box, Size
+from slideloom.wsi.writing.ome_store import (
+    OmeVersion,
+    array_keys,
+    ome_metadata,
+    set_ome_metadata,
+    zarr_format,
+)
 from slideloom.wsi.writing.pyramid import pyramid_sizes
 
-_VERSION = "0.5"
 _GROUP = "labels"
 UNSEARCHED: Any = {"write_empty_chunks": True}
 """zarr does not look for chunks that hold nothing, which takes it four times as long as writing
 them; `write_chunks` leaves them out."""
-_CODEC = BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")
+_ZSTD_LEVEL = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +84,26 @@ class LabelImage:
             )
             raise SettingsError(msg)
 
+    @property
+    def title(self) -> str:
+        """What viewers call it: the class, where it shows only one, or else its name."""
+        return self.classes[0].name if len(self.classes) == 1 else self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredLabels:
+    """A label image of a store.
+
+    Attributes:
+        image: Its name and what its values mean.
+        mpp: Micrometres per pixel of level 0.
+        levels: Arrays `(y, x)`, finest first; each has every second pixel of the one before.
+    """
+
+    image: LabelImage
+    mpp: float
+    levels: tuple[zarr.Array[Any], ...]
+
 
 def create_labels(
     store: Path,
@@ -83,6 +112,7 @@ def create_labels(
     size: Size,
     mpp: float,
     chunk_px: int = 1024,
+    version: OmeVersion = "0.5",
 ) -> tuple[zarr.Array[Any], ...]:
     """Lay out a new store and give the level-0 arrays `(y, x)`, in the order of `images`.
 
@@ -98,17 +128,18 @@ def create_labels(
         msg = f"labels need different names and chunk_px >= 1, got {names} and {chunk_px}"
         raise SettingsError(msg)
     try:
-        root = zarr.create_group(store, zarr_format=3, attributes={"ome": {"version": _VERSION}})
+        root = zarr.create_group(store, zarr_format=zarr_format(version))
     except ContainsGroupError as error:
         msg = f"'{store.name}' exists already: remove it, or choose another output folder"
         raise OutputError(msg) from error
+    set_ome_metadata(root, {})
     labels = root.create_group(_GROUP)
     arrays = []
     for image in images:
         group = labels.create_group(image.name)
-        group.attrs["ome"] = _metadata(image, mpp=mpp, levels=1)
+        set_ome_metadata(group, _metadata(image, mpp=mpp))
         arrays.append(_create_level(group, size, level=0, dtype=image.dtype, chunk_px=chunk_px))
-    labels.attrs["ome"] = {"version": _VERSION, "labels": names}
+    set_ome_metadata(labels, {"labels": names})
     return tuple(arrays)
 
 
@@ -160,6 +191,47 @@ def read_labels(store: Path, name: str, *, level: int = 0) -> da.Array:
     return pixels
 
 
+def stored_labels(store: Path) -> tuple[StoredLabels, ...]:
+    """All label images of a store with their levels, in the order that the store states.
+
+    Raises:
+        OutputError: The store is not there.
+    """
+    return tuple(_stored(store, name) for name in _names(store))
+
+
+def copy_labels(
+    source: Path, store: Path, *, version: OmeVersion, threads: int | None = None
+) -> None:
+    """Write all label images of a store anew, in a version of OME-NGFF.
+
+    Pixels, levels, chunks and what the values mean stay the same. Memory holds a chunk per thread.
+
+    Args:
+        source: A finished store.
+        store: Folder of the new one.
+        version: Of the new one.
+        threads: Chunks that are worked on at once; None takes one per core.
+
+    Raises:
+        OutputError: `source` is not there, or `store` is there already.
+    """
+    stored = stored_labels(source)
+    finest = [item.levels[0] for item in stored]
+    copies = create_labels(
+        store,
+        [item.image for item in stored],
+        size=Size(width=finest[0].shape[1], height=finest[0].shape[0]),
+        mpp=stored[0].mpp,
+        chunk_px=finest[0].chunks[0],
+        version=version,
+    )
+    with ThreadPoolExecutor(max_workers=threads or os.cpu_count()) as pool:
+        for original, copy in zip(finest, copies, strict=True):
+            list(pool.map(partial(_copy_chunk, original, copy), _chunk_boxes(copy)))
+    finish_labels(store, threads=threads)
+
+
 def finish_labels(store: Path, *, threads: int | None = None) -> None:
     """Build the coarser levels of all label images of `store`, and say so in the metadata.
 
@@ -187,8 +259,29 @@ def _names(store: Path) -> list[str]:
     except (GroupNotFoundError, FileNotFoundError) as error:
         msg = f"there are no labels in '{store}': create them first"
         raise OutputError(msg) from error
-    ome: Any = labels.attrs["ome"]
-    return list(ome["labels"])
+    return list(ome_metadata(labels)["labels"])
+
+
+def _stored(store: Path, name: str) -> StoredLabels:
+    said = ome_metadata(zarr.open_group(store / _GROUP / name, mode="r"))
+    datasets = said["multiscales"][0]["datasets"]
+    levels = tuple(open_labels(store, name, level=level) for level in range(len(datasets)))
+    label = said["image-label"]
+    classes = tuple(
+        LabelClass(value=meant["label-value"], name=meant["class"], color=tuple(shown["rgba"][:3]))
+        for meant, shown in zip(label.get("properties", []), label.get("colors", []), strict=True)
+    )
+    dtype: Any = str(levels[0].dtype)
+    return StoredLabels(
+        image=LabelImage(name=name, dtype=dtype, classes=classes),
+        mpp=_mpp(said),
+        levels=levels,
+    )
+
+
+def _copy_chunk(original: zarr.Array[Any], copy: zarr.Array[Any], box: Box) -> None:
+    pixels: Any = original[box.y0 : box.y1, box.x0 : box.x1]
+    write_chunks(copy, pixels, box=box)
 
 
 def _build_levels(store: Path, name: str, *, pool: ThreadPoolExecutor) -> None:
@@ -200,11 +293,9 @@ def _build_levels(store: Path, name: str, *, pool: ThreadPoolExecutor) -> None:
         coarse = _create_level(group, size, level=level, dtype=dtype, chunk_px=chunk_px)
         list(pool.map(_Halving(fine=fine, coarse=coarse), _chunk_boxes(coarse)))
         fine = coarse
-    ome: Any = group.attrs["ome"]
-    datasets = ome["multiscales"][0]["datasets"]
-    mpp = datasets[0]["coordinateTransformations"][0]["scale"][0]
-    ome["multiscales"][0]["datasets"] = _datasets(mpp, len(sizes))
-    group.attrs["ome"] = ome
+    said = ome_metadata(group)
+    said["multiscales"][0]["datasets"] = _datasets(_mpp(said), len(sizes))
+    set_ome_metadata(group, said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,30 +326,37 @@ def _create_level(
     return group.create_array(
         str(level),
         shape=size.shape,
-        dtype=dtype,
         chunks=(chunk_px, chunk_px),
-        compressors=_CODEC,
-        fill_value=0,
-        dimension_names=["y", "x"],
         overwrite=level > 0,
         config=UNSEARCHED,
+        **array_keys(group, axes="yx", dtype=np.dtype(dtype), zstd_level=_ZSTD_LEVEL),
     )
 
 
-def _metadata(image: LabelImage, *, mpp: float, levels: int) -> dict[str, Any]:
-    colors = [{"label-value": item.value, "rgba": [*item.color, 255]} for item in image.classes]
-    label: dict[str, Any] = {"source": {"image": "../../"}, "colors": colors}
+def _metadata(image: LabelImage, *, mpp: float) -> dict[str, Any]:
+    """Of a label image that has level 0 alone."""
+    label: dict[str, Any] = {"source": {"image": "../../"}}
     if image.classes:
+        # The schema wants at least one colour; numbers of objects have none, and viewers choose.
+        label["colors"] = [
+            {"label-value": item.value, "rgba": [*item.color, 255]} for item in image.classes
+        ]
         label["properties"] = [
             {"label-value": item.value, "class": item.name} for item in image.classes
         ]
     multiscale = {
-        "name": image.name,
+        "name": image.title,
         "axes": [{"name": axis, "type": "space", "unit": "micrometer"} for axis in ("y", "x")],
-        "datasets": _datasets(mpp, levels),
+        "datasets": _datasets(mpp, 1),
         "type": "nearest",
+        "metadata": {"description": "a level has every second pixel of the one before"},
     }
-    return {"version": _VERSION, "multiscales": [multiscale], "image-label": label}
+    return {"multiscales": [multiscale], "image-label": label}
+
+
+def _mpp(said: dict[str, Any]) -> float:
+    dataset = said["multiscales"][0]["datasets"][0]
+    return float(dataset["coordinateTransformations"][0]["scale"][0])
 
 
 def _datasets(mpp: float, levels: int) -> list[dict[str, Any]]:

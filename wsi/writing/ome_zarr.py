@@ -14,20 +14,31 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec
 
 from slideloom.wsi.geometry import Mpp, Size
 from slideloom.wsi.readers.ome_zarr.ngff import RGB_COLORS
 from slideloom.wsi.readers.reader import RGB_CHANNELS
 from slideloom.wsi.slide import Slide
+from slideloom.wsi.writing.ome_store import (
+    OmeVersion,
+    array_keys,
+    set_ome_metadata,
+    zarr_format,
+)
 from slideloom.wsi.writing.pyramid import BAND_PX, Band, check_dtype, pyramid_bands, pyramid_sizes
 
-OmeVersion = Literal["0.5", "0.4"]
+__all__ = [
+    "OmeVersion",
+    "create_levels",
+    "multiscale_metadata",
+    "write_band",
+    "write_ome_zarr",
+]
 
 _ZSTD_LEVEL = 2
 """Files of H&E are as small as at level 3, and written twice as fast."""
@@ -64,7 +75,7 @@ def write_ome_zarr(
     """
     check_dtype(slide)
     sizes = pyramid_sizes(slide.size)
-    group = zarr.create_group(folder, zarr_format=3 if version == "0.5" else 2)
+    group = zarr.create_group(folder, zarr_format=zarr_format(version))
     levels = create_levels(group, slide, sizes=sizes)
     with ThreadPoolExecutor(max_workers=threads or os.cpu_count()) as pool:
         for band in pyramid_bands(slide, pool=pool):
@@ -73,12 +84,7 @@ def write_ome_zarr(
     described = multiscale_metadata(slide.mpp, levels=len(sizes))
     multiscale = {"name": slide.name, **described, "type": "mean"}
     omero = {"channels": _channels(slide, coarsest=np.asarray(levels[-1][...]))}
-    if version == "0.5":
-        ome: Any = {"version": version, "multiscales": [multiscale], "omero": omero}
-        group.attrs["ome"] = ome
-    else:
-        group.attrs["multiscales"] = [{"version": version, **multiscale}]
-        group.attrs["omero"] = {"version": version, **omero}
+    set_ome_metadata(group, {"multiscales": [multiscale], "omero": omero})
 
 
 def create_levels(
@@ -86,26 +92,12 @@ def create_levels(
 ) -> list[zarr.Array[Any]]:
     """Empty arrays `(c, y, x)` "0", "1", ... of the slide's channels and dtype."""
     channels = len(slide.channels)
-    shuffle: Literal["shuffle", "noshuffle"] = "noshuffle"
-    if slide.dtype.itemsize > 1:
-        shuffle = "shuffle"
-    codec = BloscCodec(cname="zstd", clevel=_ZSTD_LEVEL, shuffle=shuffle)
-    keys: dict[str, Any] = {"dimension_names": ["c", "y", "x"], "compressors": codec}
-    if group.metadata.zarr_format == 2:
-        old = {
-            "id": "blosc",
-            "cname": "zstd",
-            "clevel": _ZSTD_LEVEL,
-            "shuffle": int(shuffle == "shuffle"),
-        }
-        keys = {"compressors": old, "chunk_key_encoding": {"name": "v2", "separator": "/"}}
+    keys = array_keys(group, axes="cyx", dtype=slide.dtype, zstd_level=_ZSTD_LEVEL)
     return [
         group.create_array(
             str(level),
             shape=(channels, *size.shape),
             chunks=(channels if slide.channels == RGB_CHANNELS else 1, BAND_PX, BAND_PX),
-            dtype=slide.dtype,
-            fill_value=0,
             **keys,
         )
         for level, size in enumerate(sizes)
