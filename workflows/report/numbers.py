@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isnan
 
-__all__ = ["MISSING", "fixed", "mpp_text", "size_text"]
+__all__ = ["MISSING", "fixed", "length_text", "measured", "mpp_text", "size_text"]
 
 MISSING = "\N{EN DASH}"
 """Stands where a figure is not defined."""
@@ -23,6 +23,28 @@ def fixed(value: float, decimals: int) -> str:
         return MISSING
     step = 10.0**-decimals
     return f"< {step:.{decimals}f}" if 0 < value < step / 2 else f"{value:,.{decimals}f}"
+
+
+def measured(value: float) -> str:
+    """A number to three digits, whole from 100 on, with commas between thousands.
+
+    Examples:
+        >>> [measured(value) for value in (1234.56, 32.18, 0.04567, 0.0)]
+        ['1,235', '32.2', '0.0457', '0']
+    """
+    if isnan(value):
+        return MISSING
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def length_text(length_um: float) -> str:
+    """A length in mm, or in um where it is shorter than 1 mm.
+
+    Examples:
+        >>> length_text(500.0), length_text(2000.0)
+        ('500 µm', '2 mm')
+    """
+    return f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} \N{MICRO SIGN}m"
 
 
 def mpp_text(mpp: float) -> str:

@@ -1,25 +1,33 @@
-"""Make the page from what the slide's folder holds: the record, the counts and the overlay."""
+"""Make the page from what the slide's folder holds: record, tables, overlay and masks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from slideloom.models.spec import ModelClass
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.export import EXPORTERS
 from slideloom.workflows.export.atomic import atomic_file
 from slideloom.workflows.overlay import round_length_um
-from slideloom.workflows.report.numbers import fixed, mpp_text, size_text
-from slideloom.workflows.report.picture import EmbeddedPicture, embed_picture
+from slideloom.workflows.report.columns import Columns
+from slideloom.workflows.report.histograms import Histogram, histograms
+from slideloom.workflows.report.maps import RAMP_STOPS, SlideMap, background_of, slide_maps
+from slideloom.workflows.report.numbers import length_text, size_text
+from slideloom.workflows.report.picture import (
+    EmbeddedPicture,
+    embed_jpeg,
+    read_picture,
+    slide_part,
+)
 from slideloom.workflows.report.quality import QualityFigure, quality_figures
+from slideloom.workflows.report.template import render
 from slideloom.workflows.result import (
     COUNTS_FILE,
     LABELS_FOLDER,
+    OBJECTS_FILE,
     OVERLAY_FILE,
     PROBABILITIES_FOLDER,
     RECORD_FILE,
@@ -70,6 +78,10 @@ class Page:
     scale_bar: str
     counted_in: str
     areas: tuple[CountedRows, ...]
+    background: EmbeddedPicture
+    maps: tuple[SlideMap, ...]
+    ramp: tuple[str, ...]
+    histograms: tuple[Histogram, ...]
     figures: tuple[QualityFigure, ...]
     settings: tuple[tuple[str, str], ...]
     links: tuple[FileLink, ...]
@@ -79,7 +91,7 @@ def write_report(folder: Path, record: RunRecord) -> None:
     """Write `report.html` into a slide's folder, atomically.
 
     Args:
-        folder: Holds the counts and the overlay.
+        folder: Holds the tables, the overlay, and the label images or probabilities.
         record: What `result.json` holds, or will hold: the page does not read it.
 
     Raises:
@@ -94,41 +106,33 @@ def render_report(folder: Path, record: RunRecord) -> str:
     """The page as HTML that needs no other file, no network and no script.
 
     Args:
-        folder: Holds the counts and the overlay.
+        folder: Holds the tables, the overlay, and the label images or probabilities.
         record: Of the same result.
 
     Raises:
-        OSError: The counts or the overlay cannot be read.
+        OSError: One of them cannot be read.
     """
     slide = record.slide
     width_um, height_um = slide.width * slide.mpp, slide.height * slide.mpp
+    overlay = read_picture(folder / OVERLAY_FILE)
+    classes = record.model.classes
+    columns = Columns(folder / OBJECTS_FILE, [item.name for item in classes])
     page = Page(
         record=record,
-        picture=embed_picture(folder / OVERLAY_FILE),
+        picture=embed_jpeg(overlay),
         field=size_text(width_um, height_um),
-        scale_bar=_length(round_length_um(width_um / 5)),
+        scale_bar=length_text(round_length_um(width_um / 5)),
         counted_in=_counted_in(record),
-        areas=_areas(SlideResult(folder=folder, record=record).counts, record.model.classes),
+        areas=_areas(SlideResult(folder=folder, record=record).counts, classes),
+        background=background_of(slide_part(overlay, slide)),
+        maps=slide_maps(folder, record),
+        ramp=RAMP_STOPS,
+        histograms=histograms(columns, record.model),
         figures=quality_figures(record),
         settings=_settings(record.settings),
         links=_links(folder, record.settings),
     )
-    return _environment().get_template("page.html").render(page=page)
-
-
-def _environment() -> Environment:
-    """Escapes whatever the templates print, and refuses names that they misspell."""
-    here = files(__package__)
-    environment = Environment(
-        loader=FunctionLoader(lambda name: here.joinpath(name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"fixed": fixed, "mpp": mpp_text}
-    environment.globals |= {"counts_file": COUNTS_FILE, "overlay_file": OVERLAY_FILE}
-    return environment
+    return render("page.html", page=page)
 
 
 def _areas(counts: pd.DataFrame, classes: tuple[ModelClass, ...]) -> tuple[CountedRows, ...]:
@@ -190,7 +194,3 @@ def _links(folder: Path, settings: RunConfig) -> tuple[FileLink, ...]:
     there = [link for link in found if (folder / link.name).exists()]
     # The record comes after the page, as the sign that all is whole.
     return (*there, FileLink(name=RECORD_FILE, what="everything on this page, for programs"))
-
-
-def _length(length_um: float) -> str:
-    return f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} \N{MICRO SIGN}m"
