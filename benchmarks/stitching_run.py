@@ -22,7 +22,7 @@ from slideloom.postprocess.objects import Objects
 from slideloom.tiling.grid import Region, RegionGrid, Tile, TileGrid
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.deliver import map_ahead
-from slideloom.workflows.export import EXPORTERS, ExportContext, TableWriter
+from slideloom.workflows.export import ExportContext, TableWriter, table_exporters
 from slideloom.workflows.flows import flow_for
 from slideloom.workflows.flows.flow import Predictions
 from slideloom.workflows.found import Found
@@ -224,10 +224,11 @@ def _export(
             writer.write(table)
 
     area_um2 = 0.0
+    exporters = table_exporters(("geojson", "parquet"))
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(2))
         writers = {
-            stage: stack.enter_context(EXPORTERS[name].open(folder / name, context))
+            stage: stack.enter_context(exporters[name].open(folder / name, context))
             for stage, name in ((GEOJSON, "geojson"), (PARQUET, "parquet"))
         }
         parts = _timed_parts(found, clock)

@@ -16,7 +16,8 @@ import shapely
 from slideloom.postprocess.classification import core_boxes, tile_members
 from slideloom.postprocess.measure.counts import CountedArea, CountTally
 from slideloom.workflows.config import RunConfig
-from slideloom.workflows.export import ExportContext, open_exports
+from slideloom.workflows.export import open_exports
+from slideloom.workflows.export.finished import export_context
 from slideloom.workflows.export.tables import write_csv
 from slideloom.workflows.flows import TaskFlow
 from slideloom.workflows.found import Found
@@ -26,8 +27,6 @@ from slideloom.workflows.result import COUNTS_FILE, OVERLAY_FILE, TABLE_FORMAT
 from slideloom.wsi import Slide
 
 _OVERLAY_PX = 2000
-# QuPath is slow with more annotations than this; detections are made for numbers.
-_MANY = 1000
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -63,13 +62,12 @@ def deliver(
     tiled = flow.object_type == "tile"
     tally = CountTally(plan.class_names, tile_areas(plan) if tiled else counted_areas(plan))
     numbers: Counter[str] = Counter(dict.fromkeys(plan.class_names, 0))
-    context = ExportContext(
-        classes=plan.spec.classes,
-        object_type=flow.object_type if tiled or len(found) <= _MANY else "detection",
+    context = export_context(
+        plan.spec,
+        count=len(found),
         offset=slide.bounds_offset,
         mpp=plan.slide_mpp,
-        # A task with masks traces its outlines; the others have boxes and points.
-        traced=bool(flow.label_images(plan.spec)),
+        split_mb=config.split_mb,
     )
     formats = dict.fromkeys((TABLE_FORMAT, *config.formats))
     with open_exports(out, context, formats=formats) as writer, ThreadPoolExecutor(1) as painter:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from slideloom.errors import OutputError, SlideloomError
 
-__all__ = ["atomic_file", "atomic_folder", "make_folder", "writing_to"]
+__all__ = ["atomic_file", "atomic_folder", "flush_folder", "make_folder", "writing_to"]
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
         finally:
             part.unlink(missing_ok=True)
         if durable:
-            _flush_folder(path.parent)
+            flush_folder(path.parent)
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if path.exists():
                 path.rename(old)
             part.rename(path)
-            _flush_folder(path.parent)
+            flush_folder(path.parent)
         finally:
             _restore(old, path)
             _remove(part)
@@ -144,10 +144,10 @@ def _flush_tree(folder: Path) -> None:
         for name in files:
             with Path(parent, name).open("rb") as file:
                 os.fsync(file.fileno())
-        _flush_folder(Path(parent))
+        flush_folder(Path(parent))
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Make a rename in `folder` last through a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Protocol
 
 from imagecodecs import gzip_encode
 
@@ -16,20 +16,24 @@ _THREADS = 2
 _LEVEL = 6
 
 
+class _Appendable(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
+
 @contextmanager
-def gzip_members(file: BinaryIO) -> Iterator[Callable[[bytes], object]]:
+def gzip_members(file: _Appendable) -> Iterator[Callable[[bytes | memoryview], object]]:
     """A `write` that makes one gzip member of each part it is given.
 
     Members in a row are one gzip file (RFC 1952, section 2.2). The same parts give the same bytes:
     the members' heads hold no name and no time. At most three parts wait in memory.
 
     Args:
-        file: Gets the members in the order in which `write` was called.
+        file: Gets the members one by one, in the order in which `write` was called.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         waiting: deque[Future[bytes]] = deque()
 
-        def write(part: bytes) -> None:
+        def write(part: bytes | memoryview) -> None:
             waiting.append(pool.submit(_member, part))
             if len(waiting) > _THREADS:
                 file.write(waiting.popleft().result())
@@ -39,5 +43,5 @@ def gzip_members(file: BinaryIO) -> Iterator[Callable[[bytes], object]]:
             file.write(waiting.popleft().result())
 
 
-def _member(part: bytes) -> bytes:
+def _member(part: bytes | memoryview) -> bytes:
     return bytes(gzip_encode(part, _LEVEL))

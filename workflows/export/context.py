@@ -12,7 +12,7 @@ from slideloom.wsi.geometry import Point
 
 __all__ = ["ExportContext", "ObjectType", "TableWriter"]
 
-ObjectType = Literal["detection", "annotation", "tile"]
+ObjectType = Literal["detection", "annotation", "cell", "tile"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +22,11 @@ class ExportContext:
     Attributes:
         classes: Name and colour of every class that the objects may have.
         object_type: What QuPath takes the objects for: `detection`, `annotation` for the areas of a
-            semantic result, or `tile` for the tiles of a classification.
+            semantic result, `tile` for the tiles of a classification, or `cell`.
         offset: Where the image as QuPath opens it begins, in level-0 pixels (the slide's bounds).
         mpp: Micrometres per level-0 pixel.
         traced: Whether all polygons were traced along pixels: those are valid, and need no test.
+        split_mb: Most megabytes of one GeoJSON file; None makes one file.
     """
 
     classes: tuple[ModelClass, ...]
@@ -33,6 +34,7 @@ class ExportContext:
     offset: Point
     mpp: float
     traced: bool = False
+    split_mb: float | None = None
 
 
 class TableWriter(Protocol):

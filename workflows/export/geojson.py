@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,8 @@ import shapely
 from numpy.typing import NDArray
 
 from slideloom.errors import SettingsError
-from slideloom.workflows.export.atomic import atomic_file
-from slideloom.workflows.export.compression import gzip_members
 from slideloom.workflows.export.context import ExportContext
+from slideloom.workflows.export.feature_files import FeatureFiles, open_feature_files
 from slideloom.workflows.export.measurements import measured_columns, measurement_name
 from slideloom.workflows.export.ring_text import geometry_text
 from slideloom.workflows.export.rounding import round_shapes
@@ -43,7 +43,8 @@ _UUID_LENGTH = 36
 def open_geojson(path: Path, context: ExportContext) -> Iterator[GeojsonWriter]:
     """A file of objects for QuPath that appears when the block ends without an error.
 
-    A name that ends in `.gz` is compressed. Without a single object the collection is empty.
+    A name that ends in `.gz` is compressed. Without a single object the collection is empty. Where
+    the context sets a size, further files `NAME.2.geojson` and so on hold what is above it.
 
     Args:
         path: `.geojson` or `.geojson.gz`.
@@ -52,22 +53,8 @@ def open_geojson(path: Path, context: ExportContext) -> Iterator[GeojsonWriter]:
     Raises:
         OutputError: The file cannot be written.
     """
-    with atomic_file(path) as file:
-        if path.suffix == ".gz":
-            with gzip_members(file) as write, _collection(write, context) as writer:
-                yield writer
-        else:
-            with _collection(file.write, context) as writer:
-                yield writer
-
-
-@contextmanager
-def _collection(
-    write: Callable[[bytes], object], context: ExportContext
-) -> Iterator[GeojsonWriter]:
-    write(b'{"type":"FeatureCollection","features":[')
-    yield GeojsonWriter(write, context)
-    write(b"\n]}\n")
+    with open_feature_files(path, split_mb=context.split_mb) as files:
+        yield GeojsonWriter(files, context)
 
 
 class GeojsonWriter:
@@ -75,22 +62,22 @@ class GeojsonWriter:
 
     Coordinates are rounded to 0.01 px and polygons are made valid after that, as one invalid
     polygon makes QuPath refuse the file; polygons without an area after that are left out. Points
-    stay points. Every column of numbers or flags is a measurement; those that are not finite
-    become the strings "NaN", "Infinity" and "-Infinity".
+    stay points. Every column of numbers or flags is a measurement; an object without a value has
+    not the measurement, and infinite ones become the strings "Infinity" and "-Infinity". How the
+    table is cut into parts does not change the text.
 
     Args:
-        write: Appends to the file.
+        files: Take the features.
         context: What holds for all objects.
     """
 
-    def __init__(self, write: Callable[[bytes], object], context: ExportContext) -> None:
-        self._write = write
+    def __init__(self, files: FeatureFiles, context: ExportContext) -> None:
+        self._files = files
         self._context = context
         self._numbers = {item.name: number for number, item in enumerate(context.classes)}
         self._classes = [
             orjson.dumps({"name": item.name, "color": item.color}) for item in context.classes
         ]
-        self._count = 0
 
     def write(self, objects: gpd.GeoDataFrame) -> None:
         """Append a part of the objects table; see `TableWriter`.
@@ -122,10 +109,8 @@ class GeojsonWriter:
             *_measurement_text(kept, measured),
             same_text(b"}}}", count),
         ]
-        text = join_rows(columns)
-        # No comma before the first feature.
-        self._write(text[0 if self._count else 1 :].tobytes())
-        self._count += count
+        lengths = np.sum([column.stops - column.starts for column in columns], axis=0)
+        self._files.add(join_rows(columns), np.cumsum(lengths))
 
     def _class_numbers(self, names: pd.Series[str]) -> NDArray[np.int64]:
         codes, found = pd.factorize(names)
@@ -160,8 +145,12 @@ def _id_text(ids: pd.Series[str]) -> TextColumn:
 
 
 def _measurement_text(objects: gpd.GeoDataFrame, measured: list[str]) -> Iterator[TextColumn]:
-    for place, name in enumerate(measured):
-        key = orjson.dumps(measurement_name(name))
-        yield same_text(b"%b%b:" % (b"," if place else b"", key), len(objects))
+    follows = np.zeros(len(objects), np.int64)
+    for name in measured:
+        key = b"%b:" % orjson.dumps(measurement_name(name))
         values: NDArray[Any] = objects[name].to_numpy(np.float64, na_value=np.nan)
-        yield number_text(values)
+        known = ~np.isnan(values)
+        yield chosen_text([b"", key, b"," + key], np.where(known, 1 + follows, 0))
+        text = number_text(np.where(known, values, 0))
+        yield replace(text, stops=np.where(known, text.stops, text.starts))
+        follows |= known

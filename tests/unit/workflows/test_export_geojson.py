@@ -107,13 +107,19 @@ def test_no_objects_give_an_empty_collection(tmp_path: Path, objects: gpd.GeoDat
     assert written(tmp_path / "a.geojson", objects) == []
 
 
-def test_measurements_that_are_not_finite_are_strings(tmp_path: Path) -> None:
-    objects = table(RING, RING, RING, area_um2=[np.nan, np.inf, -np.inf])
-    areas = [
-        item["properties"]["measurements"]["Area um^2"]
-        for item in written(tmp_path / "a.geojson", objects)
+def test_infinite_measurements_are_strings_and_missing_ones_are_left_out(tmp_path: Path) -> None:
+    objects = table(
+        *[RING] * 4, score=[np.nan, 0.5, np.nan, 0.5], area_um2=[np.nan, np.inf, -np.inf, np.nan]
+    )
+    measurements = [
+        item["properties"]["measurements"] for item in written(tmp_path / "a.geojson", objects)
     ]
-    assert areas == ["NaN", "Infinity", "-Infinity"]
+    assert measurements == [
+        {"Has holes": 1},
+        {"Score": 0.5, "Area um^2": "Infinity", "Has holes": 0},
+        {"Area um^2": "-Infinity", "Has holes": 1},
+        {"Score": 0.5, "Has holes": 0},
+    ]
 
 
 def test_a_measurement_that_no_object_has_is_left_out(tmp_path: Path) -> None:
@@ -164,8 +170,11 @@ def test_points_stay_points(tmp_path: Path) -> None:
 
 def test_parts_make_one_collection(tmp_path: Path) -> None:
     objects = table(RING, TWO, shapely.Point(1, 1))
+    # Whether a column has values in a part must not show either.
+    objects["score"] = [np.nan, 0.5, np.nan]
     parts = [objects[:0], objects[:1], objects[1:1], objects[1:]]
     assert written(tmp_path / "a.geojson", *parts) == written(tmp_path / "b.geojson", objects)
+    assert (tmp_path / "a.geojson").read_bytes() == (tmp_path / "b.geojson").read_bytes()
 
 
 def test_numbers_and_flags_are_measurements_and_places_are_not(tmp_path: Path) -> None:
