@@ -1,4 +1,4 @@
-"""A slide as a pyramidal OME-TIFF: tiled, coarser levels in SubIFDs.
+"""Pyramidal OME-TIFF: tiled, coarser levels in SubIFDs; and a slide as such a file.
 
 Specification: https://docs.openmicroscopy.org/ome-model/6.2.2/ome-tiff/specification.html, with its
 section on sub-resolutions.
@@ -7,9 +7,9 @@ section on sub-resolutions.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -22,7 +22,7 @@ import zarr
 from numpy.typing import NDArray
 
 from slideloom.errors import SettingsError
-from slideloom.wsi.geometry import Size
+from slideloom.wsi.geometry import Mpp, Size
 from slideloom.wsi.readers.reader import RGB_CHANNELS
 from slideloom.wsi.slide import Slide
 from slideloom.wsi.writing.ome_zarr import create_levels, write_band
@@ -53,10 +53,13 @@ class TiffCompression:
         name: One of `COMPRESSIONS`; all but `jpeg`, and `jpeg2000` with a quality, are lossless.
         quality: Of `jpeg`, 1 to 100 (None: 90); of `jpeg2000`, the signal-to-noise ratio in
             decibels, 1 to 100 (None: lossless). The others have none.
+        predictor: Whether deflate, zstd and lzw see the differences of neighbours: pictures get
+            smaller by it, labels larger.
     """
 
     name: str = "deflate"
     quality: int | None = None
+    predictor: bool = True
 
     def __post_init__(self) -> None:
         if self.name not in COMPRESSIONS:
@@ -84,8 +87,79 @@ class TiffCompression:
             lossy = {"level": self.quality, "reversible": False}
             told["compressionargs"] = lossless if self.quality is None else lossy
         else:
-            told["predictor"] = True
+            told["predictor"] = self.predictor
         return told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TiffImage:
+    """An image of an OME-TIFF, which is written level by level, tile by tile.
+
+    Attributes:
+        name: Of the image.
+        channels: Their names.
+        rgb: Whether the channels are samples of one page; others are a page each.
+        dtype: Of the pixels.
+        sizes: Of the levels, finest first, each half of the one before.
+        mpp: Micrometres per pixel of level 0; None states no physical size.
+        compression: Of the tiles.
+        workers: Tiles that are compressed at once.
+        told: What else the OME-XML shall say, in tifffile's words.
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    rgb: bool
+    dtype: np.dtype[Any]
+    sizes: tuple[Size, ...]
+    mpp: Mpp | None
+    compression: TiffCompression
+    workers: int | None
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+    def write_level(
+        self, tiff: tifffile.TiffWriter, tiles: Iterator[NDArray[Any]], *, level: int
+    ) -> None:
+        """Append a level; they come in order, and with an image's last one the next may begin.
+
+        Args:
+            tiff: An OME-TIFF that is open for writing.
+            tiles: `(512, 512, samples)`, row by row and page by page; see `full_tile`.
+            level: 0 is the finest.
+        """
+        size, samples = self.sizes[level], len(self.channels)
+        tiff.write(
+            tiles,
+            shape=(*size.shape, samples) if self.rgb else (samples, *size.shape),
+            dtype=self.dtype,
+            photometric="rgb" if self.rgb else "minisblack",
+            planarconfig="contig" if self.rgb else None,
+            tile=(BAND_PX, BAND_PX),
+            subifds=len(self.sizes) - 1 if level == 0 else None,
+            subfiletype=0 if level == 0 else 1,
+            metadata=self._metadata() if level == 0 else None,
+            software=False,
+            buffersize=_BUFFER_BYTES,
+            maxworkers=self.workers,
+            **self.compression.settings(),
+            **self._resolution(downsample=2**level),
+        )
+
+    def _resolution(self, *, downsample: int) -> dict[str, Any]:
+        if self.mpp is None:
+            return {}
+        per_cm = tuple(_UM_PER_CM / (mpp * downsample) for mpp in (self.mpp.x, self.mpp.y))
+        return {"resolution": per_cm, "resolutionunit": "CENTIMETER"}
+
+    def _metadata(self) -> dict[str, Any]:
+        """What the OME-XML says."""
+        stated: dict[str, Any] = {"axes": "YXS" if self.rgb else "CYX", "Name": self.name}
+        if not self.rgb:
+            stated["Channel"] = {"Name": list(self.channels)}
+        if self.mpp is not None:
+            stated |= {"PhysicalSizeX": self.mpp.x, "PhysicalSizeXUnit": "µm"}
+            stated |= {"PhysicalSizeY": self.mpp.y, "PhysicalSizeYUnit": "µm"}
+        return stated | dict(self.told)
 
 
 def write_ome_tiff(
@@ -98,9 +172,8 @@ def write_ome_tiff(
 ) -> None:
     """Write a slide's stored channels and a pyramid of them.
 
-    RGB is one page of three samples; other channels are a page each, as OME-TIFF has them. The
-    file is a BigTIFF where its pixels take 2 GiB or more. Coarser levels wait in a zarr in a
-    temporary folder beside `path`, until level 0 is written.
+    The file is a BigTIFF where its pixels take 2 GiB or more. Coarser levels wait in a zarr in a
+    temporary folder beside `path`, until level 0 is written. See `TiffImage` for the layout.
 
     Args:
         slide: What is written.
@@ -125,18 +198,29 @@ def write_ome_tiff(
     ):
         levels = create_levels(zarr.create_group(spool), slide, sizes=sizes)
         tiles = _Tiles(slide=slide, levels=levels, pool=pool, advance=advance)
-        settings = _settings(slide) | chosen.settings()
-        for level, size in enumerate(sizes):
-            tiff.write(
-                tiles.finest() if level == 0 else tiles.coarser(level),
-                shape=_shape(slide, size),
-                subifds=len(sizes) - 1 if level == 0 else None,
-                subfiletype=0 if level == 0 else 1,
-                metadata=_metadata(slide) if level == 0 else None,
-                maxworkers=workers,
-                **settings,
-                **_resolution(slide, downsample=2**level),
+        image = TiffImage(
+            name=slide.name,
+            channels=slide.channels,
+            rgb=slide.channels == RGB_CHANNELS,
+            dtype=slide.dtype,
+            sizes=sizes,
+            mpp=slide.mpp,
+            compression=chosen,
+            workers=workers,
+        )
+        for level in range(len(sizes)):
+            image.write_level(
+                tiff, tiles.finest() if level == 0 else tiles.coarser(level), level=level
             )
+
+
+def full_tile(pixels: NDArray[Any]) -> NDArray[Any]:
+    """`pixels` `(y, x, samples)` of a tile that may be cut, as `(512, 512, samples)`.
+
+    On the edge the last pixels are repeated, which lossy codecs like.
+    """
+    height, width = pixels.shape[:2]
+    return np.pad(pixels, ((0, BAND_PX - height), (0, BAND_PX - width), (0, 0)), mode="edge")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +241,7 @@ class _Tiles:
             if band.level == 0 and rgb:
                 for x0 in range(0, band.pixels.shape[1], BAND_PX):
                     self.advance(1)
-                    yield _full_tile(band.pixels[:, x0 : x0 + BAND_PX])
+                    yield full_tile(band.pixels[:, x0 : x0 + BAND_PX])
         if not rgb:
             yield from self.coarser(0)
 
@@ -188,52 +272,9 @@ def _check_codec(slide: Slide, compression: TiffCompression) -> None:
 
 def _read_tile(array: zarr.Array[Any], x0: int, *, channels: slice, y0: int) -> NDArray[Any]:
     pixels = np.asarray(array[channels, y0 : y0 + BAND_PX, x0 : x0 + BAND_PX])
-    return _full_tile(np.moveaxis(pixels, 0, 2))
-
-
-def _full_tile(pixels: NDArray[Any]) -> NDArray[Any]:
-    """`(512, 512, c)`; on the edge the last pixels are repeated, which lossy codecs like."""
-    height, width = pixels.shape[:2]
-    return np.pad(pixels, ((0, BAND_PX - height), (0, BAND_PX - width), (0, 0)), mode="edge")
-
-
-def _shape(slide: Slide, size: Size) -> tuple[int, ...]:
-    if slide.channels == RGB_CHANNELS:
-        return (*size.shape, len(slide.channels))
-    return (len(slide.channels), *size.shape)
+    return full_tile(np.moveaxis(pixels, 0, 2))
 
 
 def _is_big(slide: Slide) -> bool:
     pixels = prod(slide.size.shape) * len(slide.channels)
     return pixels * slide.dtype.itemsize * 4 // 3 >= _BIG_BYTES
-
-
-def _settings(slide: Slide) -> dict[str, Any]:
-    rgb = slide.channels == RGB_CHANNELS
-    return {
-        "dtype": slide.dtype,
-        "photometric": "rgb" if rgb else "minisblack",
-        "planarconfig": "contig" if rgb else None,
-        "tile": (BAND_PX, BAND_PX),
-        "software": False,
-        "buffersize": _BUFFER_BYTES,
-    }
-
-
-def _resolution(slide: Slide, *, downsample: int) -> dict[str, Any]:
-    if slide.mpp is None:
-        return {}
-    per_cm = tuple(_UM_PER_CM / (mpp * downsample) for mpp in (slide.mpp.x, slide.mpp.y))
-    return {"resolution": per_cm, "resolutionunit": "CENTIMETER"}
-
-
-def _metadata(slide: Slide) -> dict[str, Any]:
-    """What the OME-XML says."""
-    rgb = slide.channels == RGB_CHANNELS
-    stated: dict[str, Any] = {"axes": "YXS" if rgb else "CYX", "Name": slide.name}
-    if not rgb:
-        stated["Channel"] = {"Name": list(slide.channels)}
-    if slide.mpp is not None:
-        stated |= {"PhysicalSizeX": slide.mpp.x, "PhysicalSizeXUnit": "µm"}
-        stated |= {"PhysicalSizeY": slide.mpp.y, "PhysicalSizeYUnit": "µm"}
-    return stated
