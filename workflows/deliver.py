@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,12 +14,16 @@ import shapely
 
 from slideloom.postprocess.classification import core_boxes, tile_members
 from slideloom.postprocess.measure.counts import CountedArea, CountTally
+from slideloom.postprocess.measure.outlines import trace_outlines
+from slideloom.postprocess.pixels import PixelSets
+from slideloom.tiling.tissue import TissueMask
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.export import open_exports
 from slideloom.workflows.export.finished import export_context
 from slideloom.workflows.export.tables import write_csv
 from slideloom.workflows.flows import TaskFlow
 from slideloom.workflows.found import Found
+from slideloom.workflows.measured import Measuring, placed_parts
 from slideloom.workflows.overlay import Overlay, write_png
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.result import COUNTS_FILE, OVERLAY_FILE, TABLE_FORMAT
@@ -73,15 +76,15 @@ def deliver(
     with open_exports(out, context, formats=formats) as writer, ThreadPoolExecutor(1) as painter:
         # The overlay has a thread of its own: it is drawn while files are written.
         overlay = painter.submit(_new_overlay, slide, plan, filled=tiled)
-        tabulate = partial(flow.tabulate, slide=slide, plan=plan)
-        for part in map_ahead(tabulate, found.parts(), workers=config.workers):
+        measure = Measuring(found, slide, flow=flow, plan=plan)
+        for part in map_ahead(measure, placed_parts(found.parts()), workers=config.workers):
             drawing = painter.submit(_draw, overlay, part.objects)
             writer.write(part.objects)
-            tally.add(part.objects, part.members)
+            tally.add(part.objects, part.members, over_px=part.over_px)
             numbers.update(part.objects["class"].value_counts().to_dict())
             drawing.result()
         painter.submit(lambda: write_png(out / OVERLAY_FILE, overlay.result().finish())).result()
-    write_csv(out / COUNTS_FILE, tally.table(slide.name))
+    write_csv(out / COUNTS_FILE, tally.table(slide.name, pixel_um2=plan.grid.mpp**2))
     return dict(numbers)
 
 
@@ -102,12 +105,27 @@ def _draw(overlay: Future[Overlay], objects: gpd.GeoDataFrame) -> None:
 
 def counted_areas(plan: RunPlan) -> list[CountedArea]:
     """The areas that objects are counted in: the ROIs, or else the whole slide."""
+    tissue = None if plan.tissue is None else tissue_outline(plan.tissue)
     if not plan.rois:
-        return [CountedArea(name="", area_um2=plan.tissue_um2)]
-    return [
-        CountedArea(name=roi.name, area_um2=float(shapely.area(roi.geometry)) * plan.slide_mpp**2)
-        for roi in plan.rois
-    ]
+        tissue_um2 = np.nan if tissue is None else plan.tissue_um2
+        return [CountedArea(name="", area_um2=plan.tissue_um2, tissue_um2=tissue_um2)]
+    pixel_um2, areas = plan.slide_mpp**2, []
+    for roi in plan.rois:
+        roi_um2 = float(shapely.area(roi.geometry)) * pixel_um2
+        tissue_um2 = np.nan
+        if tissue is not None:
+            tissue_um2 = float(shapely.intersection(roi.geometry, tissue).area) * pixel_um2
+        areas.append(
+            CountedArea(name=roi.name, area_um2=roi_um2, roi_um2=roi_um2, tissue_um2=tissue_um2)
+        )
+    return areas
+
+
+def tissue_outline(tissue: TissueMask) -> shapely.Geometry:
+    """The tissue as one Polygon or MultiPolygon in level-0 pixels; empty without tissue."""
+    pixels = PixelSets.from_labels(tissue.mask.astype(np.int32), count=1, x0=0, y0=0)
+    outline: shapely.Geometry = trace_outlines(pixels).geometry[0]
+    return shapely.transform(outline, lambda xy: xy * [tissue.scale_x, tissue.scale_y])
 
 
 def tile_areas(plan: RunPlan) -> list[CountedArea]:

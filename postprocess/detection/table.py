@@ -48,7 +48,7 @@ def tabulate_detections(
     factor = scale.factor
     names = np.array(list(class_names), dtype=object)
     width, height = (found.boxes[:, 2:] - found.boxes[:, :2]).T * scale.mpp
-    centre = _centres(found) * factor
+    centre = box_centres(found) * factor
     geometry = shapely.points(centre) if points else shapely.box(*(found.boxes * factor).T)
     sizes = {} if points else {"bbox_width_um": width, "bbox_height_um": height}
     last = np.array([scale.extent.width, scale.extent.height]) - 1
@@ -78,7 +78,7 @@ def tabulate_detections(
 
 def detection_members(found: Detections, *, scale: Scale, rois: Sequence[Roi]) -> NDArray[np.bool_]:
     """Which detections belong to which ROI, `(rois, n)`: those whose centre it holds."""
-    centre = _centres(found) * scale.factor
+    centre = box_centres(found) * scale.factor
     members = np.zeros((len(rois), len(found)), np.bool_)
     for row, roi in zip(members, rois, strict=True):
         shapely.prepare(roi.geometry)
@@ -86,8 +86,8 @@ def detection_members(found: Detections, *, scale: Scale, rois: Sequence[Roi]) -
     return members
 
 
-def _centres(found: Detections) -> NDArray[np.float64]:
-    """`(n, 2)`, x and y in model pixels."""
+def box_centres(found: Detections) -> NDArray[np.float64]:
+    """Where detections are: the centres of their boxes, `(n, 2)`, x and y in model pixels."""
     return np.asarray((found.boxes[:, :2] + found.boxes[:, 2:]) / 2, np.float64)
 
 

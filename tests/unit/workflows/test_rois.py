@@ -69,7 +69,7 @@ def test_a_roi_has_the_name_of_its_annotation_or_else_of_its_class(
         "core B": 100,
         "roi-5": 100,
     }
-    assert list(_areas(path, slide))[0] == "core A"
+    assert next(iter(_areas(path, slide))) == "core A"
 
 
 @pytest.mark.parametrize(
