@@ -14,6 +14,8 @@ import geopandas as gpd
 
 from slideloom.errors import SettingsError
 from slideloom.workflows.export.context import ExportContext, ObjectType, TableWriter
+from slideloom.workflows.export.dicom_ann import write_ann
+from slideloom.workflows.export.dicom_seg import write_seg
 from slideloom.workflows.export.geojson import open_geojson
 from slideloom.workflows.export.geoparquet import open_geoparquet
 from slideloom.workflows.export.tables import open_csv
@@ -71,6 +73,12 @@ EXPORTERS: Mapping[str, TableExporter | ResultExporter] = MappingProxyType(
         "geojson.gz": TableExporter(file_name="objects.geojson.gz", open=open_geojson),
         "parquet": TableExporter(file_name="objects.parquet", open=open_geoparquet),
         "csv": TableExporter(file_name="objects.csv", open=open_csv),
+        "dicom-ann": ResultExporter(
+            file_name="objects.ann.dcm", write=write_ann, packages=("highdicom",), extra="dicom"
+        ),
+        "dicom-seg": ResultExporter(
+            file_name="labels.seg", write=write_seg, packages=("highdicom",), extra="dicom"
+        ),
         "xlsx": ResultExporter(file_name="objects.xlsx", write=write_xlsx),
     }
 )
