@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from slideloom.models.folder import load_model
     from slideloom.workflows.config import RunConfig
     from slideloom.workflows.convert import ConvertOptions, convert_slide
+    from slideloom.workflows.export.finished import export_result
     from slideloom.workflows.result import SlideResult, load_result
     from slideloom.workflows.run import run_slide
     from slideloom.workflows.training.config import TrainConfig
@@ -65,6 +66,7 @@ __all__ = [
     "ValueRange",
     "__version__",
     "convert_slide",
+    "export_result",
     "list_models",
     "load_model",
     "load_result",
@@ -82,6 +84,7 @@ _HOMES = {
     "TrainConfig": "slideloom.workflows.training.config",
     "ValueRange": "slideloom.wsi",
     "convert_slide": "slideloom.workflows.convert",
+    "export_result": "slideloom.workflows.export.finished",
     "list_models": "slideloom.models.catalog",
     "load_model": "slideloom.models.folder",
     "load_result": "slideloom.workflows.result",

@@ -1,4 +1,4 @@
-"""The command line: `slideloom demo | info | run | train | evaluate | convert | models`.
+"""The command line: `slideloom demo | info | run | export | train | evaluate | convert | models`.
 
 Exit codes: 0 all slides are done; 1 some slides failed, the others are done; 2 the command itself
 was wrong. A user sees one line for each fault, and Python's traceback only with `--debug`.
@@ -21,7 +21,7 @@ from slideloom.errors import (
     SlideFormatError,
     SlideloomError,
 )
-from slideloom.workflows import cli_training
+from slideloom.workflows import cli_export, cli_training
 from slideloom.workflows.options import (
     ChannelsOption,
     DisplayRangeOption,
@@ -52,6 +52,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(no_args_is_help=True, help="The models that can be run.")
 app.add_typer(models_app, name="models")
+app.add_typer(cli_export.export_app)
 app.add_typer(cli_training.training_app)
 models_app.add_typer(cli_training.models_app)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -19,8 +19,10 @@ from slideloom.models.tile_model import TileModel
 from slideloom.tiling.grid import Region
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.deliver import deliver
-from slideloom.workflows.export import EXPORTERS, check_formats
-from slideloom.workflows.export.atomic import atomic_file, make_folder, writing_to
+from slideloom.workflows.export import EXPORTERS, FOR_QUPATH, check_formats, result_exporters
+from slideloom.workflows.export.atomic import atomic_file, make_folder, remove, writing_to
+from slideloom.workflows.export.finished import export_result
+from slideloom.workflows.export.series import series_paths
 from slideloom.workflows.flows import flow_for
 from slideloom.workflows.flows.flow import PROBABILITIES, Weaver
 from slideloom.workflows.found import Found
@@ -33,10 +35,11 @@ from slideloom.workflows.report import write_report
 from slideloom.workflows.result import (
     COUNTS_FILE,
     LABELS_FOLDER,
+    OBJECTS_FILE,
     PROBABILITIES_FOLDER,
     RECORD_FILE,
     REPORT_FILE,
-    TABLE_FORMAT,
+    WORK_FOLDER,
     QaRecord,
     RunRecord,
     SlideRecord,
@@ -49,8 +52,6 @@ from slideloom.workflows.store import RegionStore
 from slideloom.wsi import Slide, open_slide
 from slideloom.wsi.writing.labels import create_labels, finish_labels
 from slideloom.wsi.writing.probabilities import create_probabilities, finish_probabilities
-
-_WORK_FOLDER = ".work"
 
 
 def run_slide(
@@ -77,7 +78,7 @@ def run_slide(
         SlideloomError: See its subclasses in `slideloom.errors`.
     """
     config = config or RunConfig()
-    check_formats(config.formats)
+    check_formats(config.formats, split_mb=config.split_mb)
     if isinstance(model, str | Path):
         model = load_model(model, device=config.device)
     model = refined(model)
@@ -115,13 +116,33 @@ class _Run:
             return None
         if record.key != self.plan.key or record.settings.measure != self.config.measure:
             return None
-        files = [EXPORTERS[name].file_name for name in (TABLE_FORMAT, *self.config.formats)]
+        files = [OBJECTS_FILE, COUNTS_FILE, REPORT_FILE]
         if self.flow.label_images(self.model.spec):
             files.append(LABELS_FOLDER)
         if self.flow.probability_image(self.plan):
             files.append(PROBABILITIES_FOLDER)
-        whole = all((self.out / name).exists() for name in (*files, COUNTS_FILE, REPORT_FILE))
-        return load_result(self.out) if whole else None
+        if not all((self.out / name).exists() for name in files):
+            return None
+        result = load_result(self.out)
+        self._export(result, self._missing_formats(record))
+        return result
+
+    def _missing_formats(self, record: RunRecord) -> list[str]:
+        """Formats that were not asked for before, or that a stop in between left unwritten."""
+        cut_elsewhere = record.settings.split_mb != self.config.split_mb
+        return [
+            name
+            for name in self.config.formats
+            if not (self.out / EXPORTERS[name].file_name).exists()
+            or (cut_elsewhere and name in FOR_QUPATH)
+        ]
+
+    def _export(self, result: SlideResult, formats: Collection[str]) -> None:
+        """Write what the finished result is enough for."""
+        if formats:
+            with self._stage("formats", 1):
+                export_result(result, formats=formats, split_mb=self.config.split_mb)
+                self.progress.advance(1)
 
     def compute(self) -> SlideResult:
         """All stages."""
@@ -150,8 +171,11 @@ class _Run:
         write_report(self.out, record)
         with atomic_file(self.out / RECORD_FILE) as file:
             file.write(record.model_dump_json(indent=2).encode())
-        shutil.rmtree(self.out / _WORK_FOLDER)
-        return SlideResult(folder=self.out, record=record)
+        shutil.rmtree(self.out / WORK_FOLDER)
+        result = SlideResult(folder=self.out, record=record)
+        # Last: they can be made without the model, so the same command makes them after a stop.
+        self._export(result, result_exporters(self.config.formats))
+        return result
 
     @contextmanager
     def _stage(self, name: str, steps: int) -> Iterator[None]:
@@ -163,9 +187,13 @@ class _Run:
     def _prepare(self) -> RegionStore:
         """The work folder of this plan; what another plan left is removed."""
         make_folder(self.out)
-        work = self.out / _WORK_FOLDER
+        work = self.out / WORK_FOLDER
         for name in (RECORD_FILE, REPORT_FILE):
             (self.out / name).unlink(missing_ok=True)
+        # Not all of these are written again, and none may pass for one of the new result.
+        for item in EXPORTERS.values():
+            for path in series_paths(self.out / item.file_name):
+                remove(path)
         for old in work.glob("*"):
             if old.name != self.plan.key or self.config.overwrite:
                 shutil.rmtree(old)

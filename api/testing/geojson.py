@@ -52,11 +52,13 @@ class GeojsonSummary:
         features: Number of features.
         counts: Features per class name; "" is no class.
         areas_px: Area per class name in square pixels, holes left out.
+        object_types: Features per `objectType`.
     """
 
     features: int
     counts: Mapping[str, int]
     areas_px: Mapping[str, float]
+    object_types: Mapping[str, int]
 
 
 def validate_geojson(path: Path) -> GeojsonSummary:
@@ -84,7 +86,8 @@ def validate_geojson(path: Path) -> GeojsonSummary:
     features = _features(_parse(text), text)
     checked = [_Checker(index).feature(value) for index, value in enumerate(features)]
     _check_unique(checked)
-    annotations = sum(item.object_type == "annotation" for item in checked)
+    types = Counter(item.object_type for item in checked)
+    annotations = types["annotation"]
     if annotations > MOST_ANNOTATIONS:
         found = f"{annotations} annotations, more than {MOST_ANNOTATIONS}: write detections"
         raise GeojsonFault("object-type", found)
@@ -95,6 +98,7 @@ def validate_geojson(path: Path) -> GeojsonSummary:
         features=len(checked),
         counts=dict(Counter(item.class_name for item in checked)),
         areas_px=areas,
+        object_types=dict(+types),
     )
 
 

@@ -24,6 +24,7 @@ from slideloom.workflows.result import SlideResult
 
 __all__ = [
     "EXPORTERS",
+    "FOR_QUPATH",
     "ExportContext",
     "ObjectType",
     "ResultExporter",
@@ -83,6 +84,9 @@ EXPORTERS: Mapping[str, TableExporter | ResultExporter] = MappingProxyType(
     }
 )
 
+FOR_QUPATH = ("geojson", "geojson.gz")
+"""Formats that know QuPath's types of objects, and that may be cut into several files."""
+
 
 def table_exporters(formats: Iterable[str]) -> dict[str, TableExporter]:
     """Those of the formats that take objects part by part, each once."""
@@ -138,11 +142,17 @@ class _Several:
             job.result()
 
 
-def check_formats(formats: Iterable[str]) -> None:
+def check_formats(
+    formats: Iterable[str],
+    *,
+    split_mb: float | None = None,
+    object_type: ObjectType | None = None,
+) -> None:
     """Refuse formats that no exporter writes, or whose libraries are not installed.
 
     Raises:
-        SettingsError: Names the unknown ones and the known, or the extra to install.
+        SettingsError: Names the unknown ones and the known, the extra to install, or a setting
+            that cannot be or would be without effect.
     """
     wanted = list(formats)
     unknown = [name for name in wanted if name not in EXPORTERS]
@@ -156,4 +166,12 @@ def check_formats(formats: Iterable[str]) -> None:
                 f"format '{name}' needs {', '.join(absent)}, which is not installed: "
                 f"pip install 'slideloom[{item.extra}]'"
             )
+            raise SettingsError(msg)
+    if split_mb is not None and not split_mb > 0:
+        msg = f"--split-mb must be above 0, got {split_mb:g}: leave it out for one file"
+        raise SettingsError(msg)
+    if not set(wanted) & set(FOR_QUPATH):
+        given = {"--split-mb": split_mb, "--object-type": object_type}
+        for option in (option for option, value in given.items() if value is not None):
+            msg = f"{option} is for {' and '.join(FOR_QUPATH)} alone: choose one, or leave it out"
             raise SettingsError(msg)

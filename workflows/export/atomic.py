@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from slideloom.errors import OutputError, SlideloomError
 
-__all__ = ["atomic_file", "atomic_folder", "flush_folder", "make_folder", "writing_to"]
+__all__ = ["atomic_file", "atomic_folder", "flush_folder", "make_folder", "remove", "writing_to"]
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     part, old = (path.with_name(f".{path.name}.{state}") for state in ("part", "old"))
     with writing_to(path):
         _restore(old, path)
-        _remove(part)
+        remove(part)
         try:
             part.mkdir()
             yield part
@@ -90,7 +90,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             flush_folder(path.parent)
         finally:
             _restore(old, path)
-            _remove(part)
+            remove(part)
 
 
 @contextmanager
@@ -128,10 +128,11 @@ def _restore(old: Path, path: Path) -> None:
     """Clear what was moved aside, or move it back where nothing has its place."""
     if old.exists() and not path.exists():
         old.rename(path)
-    _remove(old)
+    remove(old)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder, where it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -78,8 +78,8 @@ def export_result(
         The files and folders written, in the order of the formats.
 
     Raises:
-        SettingsError: A format that no exporter writes or whose library is missing (nothing is
-            written then), or one that does not fit the result.
+        SettingsError: A format that no exporter writes or whose library is missing, a setting
+            without effect (nothing is written then), or a format that does not fit the result.
         OutputError: The result is damaged, or a file cannot be written.
 
     Examples:
@@ -89,7 +89,7 @@ def export_result(
         [PosixPath('out/a/objects.geojson.gz'), PosixPath('out/a/objects.2.geojson.gz')]
     """
     wanted = list(dict.fromkeys(formats))
-    check_formats(wanted)
+    check_formats(wanted, split_mb=split_mb, object_type=object_type)
     folder = result.folder if out is None else Path(out)
     tables, results = table_exporters(wanted), result_exporters(wanted)
     if tables:
