@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,14 @@ from slideloom.postprocess.measure.table import Roi, Scale
 from slideloom.tiling.grid import Region, RegionGrid, Tile, TileGrid
 from slideloom.tiling.tissue import TissueMask, find_tissue
 from slideloom.workflows.config import MeasureSettings, RunConfig
+from slideloom.workflows.result import StainVectorsRecord
 from slideloom.workflows.rois import read_rois
+from slideloom.workflows.stains import StainPlan, plan_stains
 from slideloom.wsi import Box, Slide
 from slideloom.wsi.scaled import reading_mpp
 
 _CHUNK_PX = 1024
+_STAIN_SETTINGS = ("stains", "stain_vectors", "ring_um")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,7 @@ class RunPlan:
         window: How overlapping tiles of masks are blended.
         probabilities: Whether the probabilities of masks are kept.
         measure: What is measured of each object beside its shape.
+        stains: How stains are measured; None where they are not.
     """
 
     spec: ModelSpec
@@ -57,6 +62,7 @@ class RunPlan:
     window: WindowName = "hann"
     probabilities: bool = False
     measure: MeasureSettings = field(default_factory=MeasureSettings)
+    stains: StainPlan | None = None
 
     @property
     def grid(self) -> TileGrid:
@@ -79,6 +85,11 @@ class RunPlan:
         share = 1.0 if self.tissue is None else self.tissue.fraction
         return share * self.grid.extent.width * self.grid.extent.height * self.grid.mpp**2
 
+    @property
+    def stain_vectors(self) -> StainVectorsRecord | None:
+        """What the result says of the stains; None where none are measured."""
+        return None if self.stains is None else self.stains.record
+
     def tiles_of(self, region: Region) -> tuple[Tile, ...]:
         """The tiles of a region that have to be predicted."""
         return tuple(tile for tile in region.tiles if self.selected[tile.index.row, tile.index.col])
@@ -96,12 +107,20 @@ def label_chunk_px(plan: RunPlan) -> int:
     return max(fitting, default=1) * plan.grid.core_px
 
 
-def plan_run(slide: Slide, spec: ModelSpec, *, config: RunConfig) -> RunPlan:
+def plan_run(
+    slide: Slide, spec: ModelSpec, *, config: RunConfig, labels: Path | None = None
+) -> RunPlan:
     """Lay the grid over a slide and choose its tiles.
 
     A tile is chosen when its window meets tissue and meets a ROI, so that every chosen pixel gets
     all its votes and every object in it is seen by all tiles that could own it. For classification
     each tile stands for its core alone: that has to meet tissue, and its centre to lie in a ROI.
+
+    Args:
+        slide: The slide.
+        spec: The model.
+        config: Settings.
+        labels: Folder of the label images that the run will fill; rings of stains need it.
 
     Raises:
         MissingMppError: The slide states no mpp.
@@ -133,14 +152,27 @@ def plan_run(slide: Slide, spec: ModelSpec, *, config: RunConfig) -> RunPlan:
         window=config.window,
         probabilities=config.probabilities,
         measure=config.measure,
+        stains=plan_stains(slide, config.measure, mpp=mpp, labels=labels),
     )
 
 
 def _check_settings(config: RunConfig, spec: ModelSpec) -> None:
     """Refuse what would be without effect."""
     if spec.task == "classification":
-        _check_tile_settings(config, spec)
-    elif config.probabilities and spec.task != "semantic":
+        _refuse(
+            config,
+            spec,
+            settings={
+                "probabilities": "always leaves its heat map of probabilities",
+                "window": "does not blend tiles",
+                "neighbours_um": "finds no objects that have neighbours",
+                **dict.fromkeys(_STAIN_SETTINGS, "finds no objects to measure stains of"),
+            },
+        )
+    elif spec.task == "detection":
+        why = "finds boxes, which own no pixels to measure stains of"
+        _refuse(config, spec, settings=dict.fromkeys(_STAIN_SETTINGS, why))
+    if config.probabilities and spec.task != "semantic":
         msg = (
             f"only semantic models give probabilities to keep, and model '{spec.name}' is for "
             f"{spec.task}: leave out --probabilities"
@@ -148,22 +180,17 @@ def _check_settings(config: RunConfig, spec: ModelSpec) -> None:
         raise SettingsError(msg)
 
 
-def _check_tile_settings(config: RunConfig, spec: ModelSpec) -> None:
-    refused = {
-        "probabilities": "always leaves its heat map of probabilities",
-        "window": "does not blend tiles",
-        "stains": "finds no objects to measure stains of",
-        "neighbours_um": "finds no objects that have neighbours",
-    }
-    for name, why in refused.items():
+def _refuse(config: RunConfig, spec: ModelSpec, *, settings: Mapping[str, str]) -> None:
+    """Refuse settings that are not the default, each for its reason."""
+    for name, why in settings.items():
         if getattr(config, name) != RunConfig.model_fields[name].default:
-            msg = f"model '{spec.name}' is for classification and {why}: leave out {_option(name)}"
+            msg = f"model '{spec.name}' is for {spec.task} and {why}: leave out {_option(name)}"
             raise SettingsError(msg)
 
 
 def _option(field: str) -> str:
     """What the command line calls a field of `RunConfig`."""
-    return f"--{field.removesuffix('_um')}"
+    return f"--{field.removesuffix('_um').replace('_', '-')}"
 
 
 def _reading_mpp(slide: Slide, slide_mpp: float, *, spec: ModelSpec) -> float:

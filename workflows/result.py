@@ -26,8 +26,6 @@ LABELS_FOLDER = "labels.ome.zarr"
 PROBABILITIES_FOLDER = "probabilities.ome.zarr"
 OVERLAY_FILE = "overlay.png"
 REPORT_FILE = "report.html"
-WORK_FOLDER = ".work"
-"""Of an unfinished run: what it goes on from."""
 
 
 class _Record(BaseModel):
@@ -104,6 +102,21 @@ class SlideScoreRecord(_Record):
     share: float
 
 
+class StainVectorsRecord(_Record):
+    """What the densities of stains were measured with.
+
+    Attributes:
+        estimated: Whether the vectors are those of this slide. False where they were to be but the
+            slide has too little stained tissue: then the standard ones were taken.
+        background: Red, green and blue where no stain is.
+        vectors: By stain, the optical density of red, green and blue for one unit of it.
+    """
+
+    estimated: bool
+    background: tuple[float, float, float]
+    vectors: dict[str, tuple[float, float, float]]
+
+
 class RunRecord(_Record):
     """The whole of `result.json`; it is written last, so that its presence means a whole result.
 
@@ -116,6 +129,7 @@ class RunRecord(_Record):
         qa: Whether to trust it.
         counts: Objects per class; for classification, tiles.
         slide_scores: Per class, for classification; empty where no tile was predicted.
+        stain_vectors: Of the stains that were measured; None where none were.
         seconds: Wall time per stage.
         peak_memory_mb: Highest memory of the process so far.
         versions: Of slideloom and of the libraries that compute.
@@ -129,6 +143,7 @@ class RunRecord(_Record):
     qa: QaRecord
     counts: dict[str, int]
     slide_scores: dict[str, SlideScoreRecord] = {}
+    stain_vectors: StainVectorsRecord | None = None
     seconds: dict[str, float]
     peak_memory_mb: float
     versions: dict[str, str]

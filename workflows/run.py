@@ -103,7 +103,8 @@ class _Run:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.plan = plan_run(self.slide, self.model.spec, config=self.config)
+        labels = self.out / LABELS_FOLDER
+        self.plan = plan_run(self.slide, self.model.spec, config=self.config, labels=labels)
         self.flow = flow_for(self.model.spec.task)
 
     def finished(self) -> SlideResult | None:
@@ -115,6 +116,9 @@ class _Run:
         except OutputError:
             return None
         if record.key != self.plan.key or record.settings.measure != self.config.measure:
+            return None
+        # A file of stain vectors may say something else under the same name.
+        if record.stain_vectors != self.plan.stain_vectors:
             return None
         files = [OBJECTS_FILE, COUNTS_FILE, REPORT_FILE]
         if self.flow.label_images(self.model.spec):
@@ -297,6 +301,7 @@ class _Run:
                 name: SlideScoreRecord(**asdict(score))
                 for name, score in zip(plan.class_names, scores, strict=False)
             },
+            stain_vectors=plan.stain_vectors,
             seconds=self.seconds,
             peak_memory_mb=peak_memory_mb(),
             versions={name: version(name) for name in ("slideloom", "torch", "numpy", "dask")},

@@ -9,19 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slideloom.errors import RegionError
+from slideloom.postprocess.measure.stain_vectors import STANDARD, StainBasis
 from slideloom.postprocess.pixels import PixelSets
 from slideloom.postprocess.run_loops import Longs, Runs
 from slideloom.wsi.geometry import Box
 from slideloom.wsi.jit import jit
 
 Floats = NDArray[np.float64]
-
-_RGB_OF_STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
-"""Optical density of red, green and blue for one unit of haematoxylin, eosin and DAB."""
-
-_DENSITY = -np.log10(np.maximum(np.arange(256), 1) / 255)
-_SHARE = (np.linalg.inv(_RGB_OF_STAINS)[:, None] * _DENSITY[:, None]).astype(np.float32)
-"""`(channel, value, stain)`: what each value of a channel adds to the density of each stain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,37 +66,40 @@ def measure_intensities(pixels: PixelSets, image: NDArray[Any], *, frame: Box) -
     return Intensities(mean=mean, std=std, min=low, max=high)
 
 
-def stain_densities(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Optical density of haematoxylin, eosin and DAB in each pixel, by colour deconvolution.
+def stain_densities(rgb: NDArray[np.uint8], *, basis: StainBasis = STANDARD) -> NDArray[np.float32]:
+    """Optical density of three stains in each pixel, by colour deconvolution.
 
-    The density of a colour channel is `-log10(value / 255)`, where 0 counts as 1: from 0 for white
-    to 2.4. The three channels are solved for the three stains. What red, green and blue lose in a
-    unit of each stain is as Ruifrok and Johnston measured it ("Quantification of histochemical
-    staining by color deconvolution", Anal. Quant. Cytol. Histol. 23, 2001). It is never estimated
-    from the slide, so equal pixels give equal densities wherever they lie. Densities below 0, which
-    no mixture of the stains explains, become 0.
+    The density of a colour channel is `-log10(value / background)`, where 0 counts as 1: for a
+    white background from 0 for white to 2.4. The three channels are solved for the three stains
+    (Ruifrok and Johnston 2001). The same basis gives equal pixels equal densities wherever they
+    lie. Densities below 0, which no mixture of the stains explains, become 0; but not those of the
+    residual, which has either sign.
 
     scikit-image's `rgb2hed` takes the logarithm to the base of 1e-6 and not of 0.1, so its figures
     are a sixth of these.
 
     Args:
         rgb: `(..., 3)`.
+        basis: The stains; haematoxylin, eosin and DAB unless said otherwise.
 
     Returns:
-        `(..., 3)`: haematoxylin, eosin, DAB.
+        `(..., 3)`: one for each of `basis.names`.
     """
-    return _separate(np.ascontiguousarray(rgb).reshape(-1, 3), _SHARE).reshape(rgb.shape)
+    flat = np.ascontiguousarray(rgb).reshape(-1, 3)
+    return _separate(flat, basis.shares, basis.floors).reshape(rgb.shape)
 
 
 @jit
-def _separate(rgb: NDArray[np.uint8], share: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Densities `(n, 3)` of colours `(n, 3)`, not below 0."""
+def _separate(
+    rgb: NDArray[np.uint8], shares: NDArray[np.float32], floors: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Densities `(n, 3)` of colours `(n, 3)`, each not below its floor."""
     out = np.empty(rgb.shape, np.float32)
     for i in range(len(rgb)):
         red, green, blue = rgb[i]
         for stain in range(3):
-            density = share[0, red, stain] + share[1, green, stain] + share[2, blue, stain]
-            out[i, stain] = max(density, np.float32(0))
+            density = shares[0, red, stain] + shares[1, green, stain] + shares[2, blue, stain]
+            out[i, stain] = max(density, floors[stain])
     return out
 
 

@@ -17,8 +17,8 @@ def tabulate_part(part: Objects, *, slide: Slide, plan: RunPlan) -> TablePart:
     table = tabulate_objects(
         part, scale=plan.scale, class_names=plan.class_names, seed=plan.seed, rois=plan.rois
     )
-    if plan.measure.stains:
-        table = add_stains(table, part, slide=slide, grid=plan.grid)
+    if plan.stains is not None:
+        table = add_stains(table, part, slide=slide, grid=plan.grid, stains=plan.stains)
     if plan.rois:
         members = roi_members(part.pixels, scale=plan.scale, rois=plan.rois)
     else:
