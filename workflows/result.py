@@ -26,6 +26,8 @@ LABELS_FOLDER = "labels.ome.zarr"
 PROBABILITIES_FOLDER = "probabilities.ome.zarr"
 OVERLAY_FILE = "overlay.png"
 REPORT_FILE = "report.html"
+WORK_FOLDER = ".work"
+"""Of an unfinished run: what it goes on from."""
 
 
 class _Record(BaseModel):

@@ -33,7 +33,7 @@ def _mixed(rng: np.random.Generator, vectors: Floats, *, noise: float = 1.0) -> 
         np.array([[0, 0], [1, 0.05], [0.05, 1], [1, 1]]), 40_000
     )
     light = 255 * 10 ** -(amounts @ vectors) + rng.normal(0, noise, (40_000, 3))
-    return np.clip(np.rint(light), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(light), 0, 255), np.uint8)
 
 
 def _plain_macenko(rgb: NDArray[np.uint8]) -> Floats:
