@@ -19,7 +19,7 @@ from slideloom.workflows.export.atomic import make_folder
 from slideloom.workflows.export.tables import write_csv
 from slideloom.workflows.memory import peak_memory_mb
 from slideloom.workflows.progress import BarProgress
-from slideloom.workflows.report import concerns
+from slideloom.workflows.report import TriedSlide, concerns, write_run_report
 from slideloom.workflows.result import COUNTS_FILE, REPORT_FILE, SlideResult
 from slideloom.workflows.run import run_slide
 from slideloom.wsi import Slide, SlideOptions
@@ -36,9 +36,7 @@ class SlideOutcome:
         slide: The slide's path or URL.
         error: One sentence, empty for a slide that is done.
         trace: Python's traceback, empty for a slide that is done.
-        counts: Objects per class and ROI; None for a slide that failed.
-        bad_tiles: Stored tiles that were read as blank.
-        concerns: What to look at before the result is used.
+        result: None for a slide that failed.
         seconds: Wall time.
         peak_memory_mb: Highest memory of the process up to the slide's end.
     """
@@ -46,9 +44,7 @@ class SlideOutcome:
     slide: Source
     error: str
     trace: str
-    counts: pd.DataFrame | None
-    bad_tiles: int
-    concerns: tuple[str, ...]
+    result: SlideResult | None
     seconds: float
     peak_memory_mb: float
 
@@ -66,7 +62,7 @@ def run_batch(
     Args:
         slides: Paths and URLs.
         model: The model.
-        out: Gets one folder for each slide, `manifest.csv` and `counts.csv`.
+        out: Gets one folder for each slide, `manifest.csv`, `counts.csv` and `report.html`.
         config: Settings.
         options: How the slides are opened.
 
@@ -80,6 +76,8 @@ def run_batch(
         msg = f"there is no ROI file '{config.roi}': check --roi"
         raise RoiError(msg)
     make_folder(out)
+    # A run that is stopped shall not leave the page of another one.
+    (out / REPORT_FILE).unlink(missing_ok=True)
     outcomes = []
     with BarProgress() as progress:
         for path in slides:
@@ -87,6 +85,7 @@ def run_batch(
             progress.begin_slide(slide.name)
             outcomes.append(_run_one(slide, model, out=out, config=config, progress=progress))
             _write_tables(outcomes, out, model=model)
+    _write_report(outcomes, out, model=model)
     return outcomes
 
 
@@ -116,9 +115,7 @@ def _run_one(
         slide=slide.path,
         error=error,
         trace=trace,
-        counts=None if result is None else result.counts,
-        bad_tiles=0 if result is None else result.record.qa.bad_tiles,
-        concerns=() if result is None else concerns(result.record),
+        result=result,
         seconds=round(monotonic() - start, 2),
         peak_memory_mb=peak_memory_mb(),
     )
@@ -134,15 +131,30 @@ def _write_tables(outcomes: Sequence[SlideOutcome], out: Path, *, model: TileMod
             "status": "failed" if outcome.error else "done",
             "error": outcome.error,
         }
+        result = outcome.result
         for name in names:
-            counts = outcome.counts
-            row[name] = pd.NA if counts is None else counts["count"][counts["class"] == name].sum()
-        row["bad_tiles"] = outcome.bad_tiles
+            row[name] = pd.NA if result is None else _count(result, name)
+        row["bad_tiles"] = 0 if result is None else result.record.qa.bad_tiles
         rows.append({**row, "seconds": outcome.seconds, "peak_memory_mb": outcome.peak_memory_mb})
     write_csv(out / MANIFEST_FILE, pd.DataFrame(rows))
-    tables = [outcome.counts for outcome in outcomes if outcome.counts is not None]
+    tables = [outcome.result.counts for outcome in outcomes if outcome.result is not None]
     if tables:
         write_csv(out / COUNTS_FILE, pd.concat(tables, ignore_index=True))
+
+
+def _count(result: SlideResult, name: str) -> int:
+    """Objects of a class in all ROIs."""
+    counts = result.counts
+    return int(counts["count"][counts["class"] == name].sum())
+
+
+def _write_report(outcomes: Sequence[SlideOutcome], out: Path, *, model: TileModel) -> None:
+    """The page on all slides."""
+    tried = [
+        TriedSlide(source=outcome.slide, result=outcome.result, error=outcome.error)
+        for outcome in outcomes
+    ]
+    write_run_report(out, tried, model=model.spec)
 
 
 def print_outcomes(outcomes: Sequence[SlideOutcome], out: Path, *, traces: bool) -> int:
@@ -157,18 +169,18 @@ def print_outcomes(outcomes: Sequence[SlideOutcome], out: Path, *, traces: bool)
         The exit code: 1 where a slide failed, else 0.
     """
     for outcome in outcomes:
-        if outcome.counts is None:
+        if outcome.result is None:
             print(f"slideloom: {outcome.slide}: {outcome.error}", file=sys.stderr)
             if traces:
                 print(outcome.trace, file=sys.stderr)
         else:
-            totals = outcome.counts.groupby("class", sort=False)["count"].sum()
+            totals = outcome.result.counts.groupby("class", sort=False)["count"].sum()
             found = ", ".join(f"{count} {name}" for name, count in totals.items())
             report = out / slide_name(outcome.slide) / REPORT_FILE
             print(f"{outcome.slide}: {found}; see {report}")
-            for concern in outcome.concerns:
+            for concern in concerns(outcome.result.record):
                 print(f"slideloom: {outcome.slide}: {concern}", file=sys.stderr)
-    failed = sum(outcome.counts is None for outcome in outcomes)
+    failed = sum(outcome.result is None for outcome in outcomes)
     if failed:
         print(
             f"slideloom: {failed} of {len(outcomes)} slides failed; reasons are in "

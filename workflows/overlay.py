@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from slideloom.models.spec import ModelClass
+from slideloom.postprocess.measure.table import Roi
 from slideloom.workflows.export.atomic import atomic_file
 
 __all__ = ["Overlay", "round_length_um", "write_png"]
 
 Picture = NDArray[np.uint8]
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 # cv2 takes whole numbers; with 4 more bits a line lies where it should to 1/16 px.
 _SHIFT_BITS = 4
@@ -29,17 +31,23 @@ _WIDE_LINE_FROM_PX = 24
 # Of objects that are smaller than this, an outline could not be told from a dot.
 _DOT_BELOW_PX = 2
 _POINT_RADIUS_PX = 2
+# Dark between two bright lines: seen on tissue, on glass and on a dark slide.
+_ROI_LINES = (((255, 255, 255), 7), ((0, 0, 0), 3))
 # The tissue has to be seen through a tile that is sure of its class.
 _MOST_OPAQUE = 0.5
 _INK, _PAPER = (40, 40, 40), (255, 255, 255)
+# zlib's own default; higher ones take twice the time for one percent.
+_COMPRESSION = 6
+_MOST_BYTES = 4_000_000
 
 
 class Overlay:
     """A thumbnail on which objects are drawn part by part, with a legend and a scale bar below.
 
     Outlines are anti-aliased, in their class's colour, and two pixels wide where the object is
-    large enough. Tiles are filled instead, the less transparent the higher their score. The legend
-    counts the objects of each class.
+    large enough. Tiles are filled instead, the less transparent the higher their score. Over all
+    lie the borders of the ROIs, black between white, with their names. The legend counts the
+    objects of each class.
 
     Args:
         thumbnail: `(y, x, 3)` RGB, the whole slide from its origin; it stays as it is.
@@ -47,6 +55,7 @@ class Overlay:
         scale: Thumbnail pixels per level-0 pixel.
         mpp: Micrometres per level-0 pixel.
         filled: Whether the objects are tiles, upright rectangles that are filled.
+        rois: Outlined and named.
     """
 
     def __init__(
@@ -57,11 +66,13 @@ class Overlay:
         scale: float,
         mpp: float,
         filled: bool = False,
+        rois: Sequence[Roi] = (),
     ) -> None:
         self._picture = np.ascontiguousarray(thumbnail).copy()
         self._classes = tuple(classes)
         self._counts = [0] * len(self._classes)
         self._scale, self._mpp, self._filled = scale, mpp, filled
+        self._rois = tuple(rois)
 
     def add(self, objects: gpd.GeoDataFrame) -> None:
         """Draw some objects, geometry in level-0 pixels; none are fine."""
@@ -82,7 +93,25 @@ class Overlay:
         unit = " tiles" if self._filled else ""
         labels = [f"{_plain(item.name)}  {count:,}{unit}" for item, count in named]
         legend = _Legend(width=self._picture.shape[1], um_per_px=self._mpp / self._scale)
-        return np.concatenate([self._picture, legend.draw(labels, self._classes)])
+        picture = self._with_rois(legend.font)
+        return np.concatenate([picture, legend.draw(labels, self._classes)])
+
+    def _with_rois(self, font: Font) -> Picture:
+        """The picture with the borders and the names of the ROIs."""
+        if not self._rois:
+            return self._picture
+        lined = self._picture.copy()
+        areas = np.array([roi.geometry for roi in self._rois], dtype=object)
+        for color, thickness in _ROI_LINES:
+            outlines = _outlines(areas, self._scale)
+            cv2.polylines(lined, outlines, True, color, thickness, cv2.LINE_AA, shift=_SHIFT_BITS)
+        named = Image.fromarray(lined)
+        pen = ImageDraw.Draw(named)
+        for roi in self._rois:
+            points = shapely.get_coordinates(roi.geometry) * self._scale
+            top = points[np.lexsort(points.T)[0]]
+            _write_name(pen, _plain(roi.name), place=top, font=font)
+        return np.asarray(named)
 
     def _draw(self, geometry: NDArray[Any], color: tuple[int, int, int]) -> None:
         boxes = shapely.bounds(geometry).reshape(-1, 4) * self._scale
@@ -123,14 +152,42 @@ class Overlay:
 
 
 def write_png(path: Path, picture: Picture) -> None:
-    """Write `(y, x, 3)` RGB as PNG, atomically.
+    """Write `(y, x, 3)` RGB as PNG, atomically; a picture of more than 4 MB is made smaller.
+
+    It keeps all its colours: those of the classes mean something.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    data = _png(picture)
+    while data.size > _MOST_BYTES:
+        # Noise of fewer pixels is less noise: the bytes fall faster than the pixels.
+        shrink = (_MOST_BYTES / data.size) ** 0.5
+        size = [max(1, int(side * shrink)) for side in picture.shape[1::-1]]
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+        data = _png(picture)
     with atomic_file(path) as file:
         file.write(data.tobytes())
+
+
+def _png(picture: Picture) -> NDArray[np.uint8]:
+    options = [cv2.IMWRITE_PNG_COMPRESSION, _COMPRESSION]
+    _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    return np.asarray(data, np.uint8)
+
+
+def _write_name(
+    pen: ImageDraw.ImageDraw, name: str, *, place: NDArray[np.float64], font: Font
+) -> None:
+    """Write on a piece of paper that hangs from `place`, and stays within the picture."""
+    left, top, right, bottom = font.getbbox(name)
+    pad = (bottom - top) // 2
+    wide, high = right - left + 2 * pad, bottom - top + 2 * pad
+    width, height = pen.im.size
+    x = min(max(0.0, place[0]), max(0.0, width - wide))
+    y = min(max(0.0, place[1]), max(0.0, height - high))
+    pen.rectangle((x, y, x + wide, y + high), fill=_PAPER, outline=(0, 0, 0))
+    pen.text((x + pad - left, y + pad - top), name, fill=_INK, font=font)
 
 
 def _outlines(geometry: NDArray[Any], scale: float) -> list[NDArray[np.int32]]:

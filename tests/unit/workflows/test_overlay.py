@@ -14,6 +14,7 @@ from PIL import Image
 from shapely import Polygon, box
 
 from slideloom.models.spec import ModelClass
+from slideloom.postprocess.measure.table import Roi
 from slideloom.workflows.overlay import Overlay, round_length_um, write_png
 
 RED = ModelClass(name="tumour", color=(200, 0, 0))
@@ -192,3 +193,50 @@ def test_a_legend_of_tiles_counts_tiles() -> None:
     tiles = table(box(0, 0, 50, 50)).assign(score=1.0)
     outlined, filled = overlay(tiles)[200:], overlay(tiles, filled=True)[200:]
     assert (filled < 128).sum() > (outlined < 128).sum()
+
+
+def with_rois(*rois: Roi, objects: gpd.GeoDataFrame | None = None) -> NDArray[np.uint8]:
+    return overlay(table() if objects is None else objects, rois=rois)[:200]
+
+
+def test_a_roi_is_a_black_line_between_white_ones() -> None:
+    picture = with_rois(Roi(name="a", geometry=box(40, 60, 160, 180)))
+    across = picture[150, 30:50].max(axis=1)
+    dark = np.flatnonzero(across < 90)
+    # The border lies between pixels 9 and 10 of the cut.
+    assert dark.min() + dark.max() == 19
+    assert 3 <= len(dark) <= 6
+    assert across[[dark.min() - 1, dark.max() + 1]].min() > GREY + 20
+    assert (picture[100:140, 60:140] == GREY).all()
+
+
+def test_a_rois_name_hangs_from_its_top_and_stays_in_the_picture() -> None:
+    corner = Roi(name="a long name", geometry=box(190, 190, 199, 199))
+    for roi, near in (
+        (Roi(name="tumour", geometry=box(40, 60, 160, 180)), np.s_[60:85, 40:110]),
+        (corner, np.s_[170:200, 90:200]),
+    ):
+        picture = with_rois(roi)
+        assert (picture[near] == 255).all(axis=2).sum() > 300
+        assert (picture[near].max(axis=2) < 60).sum() > 20
+        assert not np.array_equal(picture, with_rois(Roi(name="b", geometry=roi.geometry)))
+
+
+def test_rois_lie_over_the_objects() -> None:
+    area = box(40, 40, 160, 160)
+    objects = table(box(40, 40, 160, 160))
+    over = with_rois(Roi(name="a", geometry=area), objects=objects)
+    assert (over[100, 36:45].max(axis=1) < 60).any()
+    assert not (overlay(objects)[100, 36:45].max(axis=1) < 60).any()
+
+
+def test_a_picture_of_too_many_bytes_is_made_smaller_and_keeps_its_shape(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slideloom.workflows.overlay._MOST_BYTES", 20_000)
+    noise = np.random.default_rng(2).integers(0, 255, (120, 180, 3), np.uint8)
+    write_png(tmp_path / "a.png", noise)
+    assert (tmp_path / "a.png").stat().st_size <= 20_000
+    with Image.open(tmp_path / "a.png") as picture:
+        assert 60 < picture.height < 120
+        assert picture.width / picture.height == pytest.approx(1.5, rel=0.03)
