@@ -228,7 +228,7 @@ def copy_labels(
     )
     with ThreadPoolExecutor(max_workers=threads or os.cpu_count()) as pool:
         for original, copy in zip(finest, copies, strict=True):
-            list(pool.map(partial(_copy_chunk, original, copy), _chunk_boxes(copy)))
+            list(pool.map(partial(_copy_chunk, original=original, copy=copy), _chunk_boxes(copy)))
     finish_labels(store, threads=threads)
 
 
@@ -279,7 +279,7 @@ def _stored(store: Path, name: str) -> StoredLabels:
     )
 
 
-def _copy_chunk(original: zarr.Array[Any], copy: zarr.Array[Any], box: Box) -> None:
+def _copy_chunk(box: Box, *, original: zarr.Array[Any], copy: zarr.Array[Any]) -> None:
     pixels: Any = original[box.y0 : box.y1, box.x0 : box.x1]
     write_chunks(copy, pixels, box=box)
 
