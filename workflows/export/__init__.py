@@ -18,6 +18,9 @@ from slideloom.workflows.export.dicom_ann import write_ann
 from slideloom.workflows.export.dicom_seg import write_seg
 from slideloom.workflows.export.geojson import open_geojson
 from slideloom.workflows.export.geoparquet import open_geoparquet
+from slideloom.workflows.export.ngff_04 import write_ngff_04
+from slideloom.workflows.export.ome_tiff import write_ome_tiff
+from slideloom.workflows.export.spatialdata import write_spatialdata
 from slideloom.workflows.export.tables import open_csv
 from slideloom.workflows.export.xlsx import write_xlsx
 from slideloom.workflows.result import SlideResult
@@ -79,6 +82,14 @@ EXPORTERS: Mapping[str, TableExporter | ResultExporter] = MappingProxyType(
         ),
         "dicom-seg": ResultExporter(
             file_name="labels.seg", write=write_seg, packages=("highdicom",), extra="dicom"
+        ),
+        "ome-tiff": ResultExporter(file_name="labels.ome.tif", write=write_ome_tiff),
+        "ome-zarr-0.4": ResultExporter(file_name="labels-0.4.ome.zarr", write=write_ngff_04),
+        "spatialdata": ResultExporter(
+            file_name="spatialdata.zarr",
+            write=write_spatialdata,
+            packages=("spatialdata",),
+            extra="spatialdata",
         ),
         "xlsx": ResultExporter(file_name="objects.xlsx", write=write_xlsx),
     }
