@@ -209,8 +209,8 @@ def _text(value: object) -> str:
 
 def _width(name: str, column: pd.Series[Any]) -> int:
     """Characters that a column needs, by its header and its first texts."""
-    texts = [] if is_numeric_dtype(column.dtype) else column.dropna().astype(str).head(1000)
-    longest = max(map(len, texts), default=0)
+    texts = column.head(0 if is_numeric_dtype(column.dtype) else 1000).dropna()
+    longest = max((len(str(text)) for text in texts), default=0)
     return min(_MOST_WIDTH, max(_LEAST_WIDTH, len(name) + _FILTER_BUTTON, longest + 1))
 
 

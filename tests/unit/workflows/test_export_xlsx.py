@@ -74,7 +74,8 @@ def test_objects_are_those_of_the_table(result: SlideResult, book: Path) -> None
 
 def test_counts_are_those_of_the_table(result: SlideResult, book: Path) -> None:
     found = read_sheet(book, "counts")
-    truth = result.counts.replace({"roi": {"": np.nan, "<r>x</r>": " <r>x</r>"}})
+    # Nothing for the whole slide, and a space ahead of what would be marks of the file.
+    truth = result.counts.assign(roi=[np.nan, *TRICKY[:-1], f" {TRICKY[-1]}"])
     pd.testing.assert_frame_equal(found, truth, check_dtype=False, rtol=1e-15)
 
 
