@@ -114,7 +114,7 @@ def counted_areas(plan: RunPlan) -> list[CountedArea]:
         roi_um2 = float(shapely.area(roi.geometry)) * pixel_um2
         tissue_um2 = np.nan
         if tissue is not None:
-            tissue_um2 = float(shapely.intersection(roi.geometry, tissue).area) * pixel_um2
+            tissue_um2 = float(shapely.area(shapely.intersection(roi.geometry, tissue))) * pixel_um2
         areas.append(
             CountedArea(name=roi.name, area_um2=roi_um2, roi_um2=roi_um2, tissue_um2=tissue_um2)
         )

@@ -135,7 +135,7 @@ def plan_run(
         extent=slide.size_at_mpp(mpp), core_px=spec.core_px, halo_px=spec.halo_px, mpp=mpp
     )
     regions = RegionGrid(grid=grid, side=max(1, round(config.region_px / grid.core_px)))
-    rois = read_rois(config.roi, slide) if config.roi else ()
+    rois = read_rois(config.roi, slide, names=config.roi_names) if config.roi else ()
     tissue = find_tissue(slide) if config.tissue else None
     scale = Scale(extent=grid.extent, mpp=mpp, slide_mpp=slide_mpp)
     select = _select_by_cores if spec.task == "classification" else _select_by_windows
@@ -158,6 +158,9 @@ def plan_run(
 
 def _check_settings(config: RunConfig, spec: ModelSpec) -> None:
     """Refuse what would be without effect."""
+    if config.roi_names and config.roi is None:
+        msg = "ROIs are named, but no file holds them: add --roi, or leave out --roi-name"
+        raise SettingsError(msg)
     if spec.task == "classification":
         _refuse(
             config,

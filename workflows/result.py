@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dask.array as da
 import geopandas as gpd
@@ -13,9 +14,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from slideloom.errors import OutputError
 from slideloom.models.spec import ModelSpec
+from slideloom.postprocess.measure.counts import COUNT_COLUMNS
 from slideloom.workflows.config import RunConfig
-from slideloom.wsi import SlideOptions
+from slideloom.wsi import Box, SlideOptions
 from slideloom.wsi.writing.labels import read_labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 RECORD_FILE = "result.json"
 TABLE_FORMAT = "parquet"
@@ -207,6 +212,32 @@ class SlideResult:
         names = sorted(path.name for path in (store / "labels").iterdir() if path.is_dir())
         return {name: read_labels(store, name) for name in names}
 
+    def plot(
+        self, ax: Axes | None = None, *, column: str = "class", box: Box | None = None
+    ) -> Axes:
+        """Draw the objects over the slide with matplotlib (the extra `plot`).
+
+        The picture is read from the slide where it can be opened, else it is `overlay.png`. The
+        axes are in um, from 5 mm on in mm, with y downwards. Objects are drawn with their outlines
+        and holes; from 50,000 objects on, and where the objects are points, as dots at their
+        centroids. Classes have their colours and a legend beside the picture; a measurement has a
+        colour bar between its 1st and 99th percentile, and objects without a value are left out.
+
+        Args:
+            ax: Where to draw; None makes a new figure.
+            column: `class`, or a column of `objects` with numbers or flags.
+            box: In level-0 pixels; None takes the whole slide. What lies outside the slide is cut
+                off.
+
+        Raises:
+            SettingsError: matplotlib is not installed, or there is no such column of numbers.
+            RegionError: The box lies outside the slide.
+        """
+        # matplotlib is not always there, and the module of the plot needs this one.
+        from slideloom.workflows.plotting import plot_result
+
+        return plot_result(self, ax, column=column, box=box)
+
 
 def read_record(folder: Path) -> RunRecord:
     """The record of a finished slide.
@@ -225,7 +256,7 @@ def read_counts(folder: Path) -> pd.DataFrame:
     """The counts table of a slide's folder, or of a whole run's."""
     text = {"slide": str, "roi": str, "class": str}
     # A class or a ROI may be called "NA": only an empty number is a missing one.
-    missing = {name: [""] for name in ("area_percent", "density_per_mm2")}
+    missing = {name: [""] for name in COUNT_COLUMNS if name not in text}
     path = folder / COUNTS_FILE
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
 

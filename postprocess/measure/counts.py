@@ -146,4 +146,5 @@ class CountTally:
 
 def _share(part: NDArray[Any], whole: NDArray[np.float64]) -> NDArray[np.float64]:
     """`part` by `whole`; NaN where that is not above 0."""
-    return part * np.divide(1, whole, where=whole > 0, out=np.full(len(whole), np.nan))
+    share = np.divide(1, whole, where=whole > 0, out=np.full(len(whole), np.nan))
+    return np.asarray(part * share, np.float64)

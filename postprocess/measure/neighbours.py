@@ -74,8 +74,8 @@ class Neighbours:
             mine = own == number
             distance = np.full(len(own), np.inf)
             # Of an object's own class the nearest is itself, or one of the same centroid.
-            distance[mine] = same[mine] = _nearest(tree, places[mine], 2)
-            distance[~mine] = _nearest(tree, places[~mine], 1)
+            distance[mine] = same[mine] = _nearest(tree, places[mine], rank=2)
+            distance[~mine] = _nearest(tree, places[~mine], rank=1)
             other[~mine] = np.minimum(other[~mine], distance[~mine])
             to_each[f"nearest_to_{name}_um"] = distance
         distances = {"nearest_same_class_um": same}
@@ -99,7 +99,7 @@ class Neighbours:
         )
 
 
-def _nearest(tree: KDTree, places: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
+def _nearest(tree: KDTree, places: NDArray[np.float64], *, rank: int) -> NDArray[np.float64]:
     """Distance to the nearest object of a tree, or to the second nearest; infinite without."""
     found, _ = tree.query(places, k=[rank])
     return np.asarray(found[:, 0], np.float64)

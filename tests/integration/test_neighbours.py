@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
+from numpy.typing import NDArray
 
 from slideloom.errors import SettingsError
 from slideloom.models.spec import ModelSpec, Task
@@ -42,7 +43,7 @@ def _expected(objects: gpd.GeoDataFrame, scene: Scene) -> pd.DataFrame:
     np.fill_diagonal(distance, np.inf)
     own = objects["class"].to_numpy()
 
-    def nearest(counts: object) -> object:
+    def nearest(counts: NDArray[np.bool_]) -> NDArray[np.float64]:
         found = np.where(counts, distance, np.inf).min(axis=1, initial=np.inf)
         return np.where(np.isinf(found), np.nan, found)
 
@@ -93,7 +94,8 @@ def test_neighbours_do_not_depend_on_tiles_regions_workers_or_parts(
     if kind == "points":
         np.testing.assert_allclose(tables[0][columns], tables[1][columns], rtol=1e-5)
     else:
-        pd.testing.assert_frame_equal(*(table[columns] for table in tables), check_exact=True)
+        one, other = (pd.DataFrame(table[columns]) for table in tables)
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
     text = pd.read_csv(tmp_path / "256" / "objects.csv")
     np.testing.assert_allclose(text[columns], expected, rtol=1e-9)
 

@@ -25,7 +25,7 @@ from tests.makers.roi_files import write_rois
 AREAS = {
     "nest": shapely.box(130, 90, 420.4, 371),
     "disc": shapely.Point(480, 300).buffer(130),
-    "ring": shapely.Point(1000, 700).buffer(300).difference(shapely.Point(950, 650).buffer(90)),
+    "ring": shapely.Point(1000, 700).buffer(300).difference(shapely.Point(1080, 800).buffer(60)),
 }
 
 

@@ -100,8 +100,8 @@ def test_a_table_in_parts_gives_the_very_same_figures(seed: int, cuts: list[int]
     edges = [0, *sorted(cuts), 60]
     for start, stop in pairwise(edges):
         _add(parts, table.iloc[start:stop], members[:, start:stop])
-    tables = [tally.table("s", pixel_um2=0.25) for tally in (parts, whole)]
-    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    one, other = (tally.table("s", pixel_um2=0.25) for tally in (parts, whole))
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
     for row, chosen in zip(_rows(whole)[::3], members, strict=True):
         found = table["area_um2"].to_numpy()[chosen & (table["class"] == NAMES[0]).to_numpy()]
         assert row["count"] == len(found)
