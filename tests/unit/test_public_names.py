@@ -19,6 +19,7 @@ PROMISED = {
     "ValueRange",
     "__version__",
     "convert_slide",
+    "export_result",
     "list_models",
     "load_model",
     "load_result",

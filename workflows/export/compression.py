@@ -21,7 +21,7 @@ class _Appendable(Protocol):
 
 
 @contextmanager
-def gzip_members(file: _Appendable) -> Iterator[Callable[[bytes | memoryview], object]]:
+def gzip_members(file: _Appendable) -> Iterator[Callable[[bytes], object]]:
     """A `write` that makes one gzip member of each part it is given.
 
     Members in a row are one gzip file (RFC 1952, section 2.2). The same parts give the same bytes:
@@ -33,7 +33,7 @@ def gzip_members(file: _Appendable) -> Iterator[Callable[[bytes | memoryview], o
     with ThreadPoolExecutor(_THREADS) as pool:
         waiting: deque[Future[bytes]] = deque()
 
-        def write(part: bytes | memoryview) -> None:
+        def write(part: bytes) -> None:
             waiting.append(pool.submit(_member, part))
             if len(waiting) > _THREADS:
                 file.write(waiting.popleft().result())
@@ -43,5 +43,5 @@ def gzip_members(file: _Appendable) -> Iterator[Callable[[bytes | memoryview], o
             file.write(waiting.popleft().result())
 
 
-def _member(part: bytes | memoryview) -> bytes:
+def _member(part: bytes) -> bytes:
     return bytes(gzip_encode(part, _LEVEL))

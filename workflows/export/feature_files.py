@@ -70,11 +70,10 @@ def open_feature_files(path: Path, *, split_mb: float | None) -> Iterator[Featur
 class _PlainFiles:
     """Fills one file after the other to the last feature that it can take."""
 
-    def __init__(
-        self, begin: Callable[[], Callable[[memoryview | bytes], object]], most_bytes: float
-    ) -> None:
+    def __init__(self, begin: Callable[[], Callable[[bytes], object]], most_bytes: float) -> None:
         self._open = begin
         self._most = most_bytes
+        self._size, self._empty = 0, True
         self._begin()
 
     def add(self, features: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
@@ -90,7 +89,7 @@ class _PlainFiles:
             stop = max(stop, row + 1)
             end = int(ends[stop - 1])
             # No comma before a file's first feature.
-            self._write(features[start + self._empty : end].data)
+            self._write(features[start + self._empty : end].tobytes())
             self._empty, row, start = False, stop, end
 
     def finish(self) -> None:
@@ -99,11 +98,10 @@ class _PlainFiles:
 
     def _begin(self) -> None:
         self._append = self._open()
-        self._size = 0
-        self._empty = True
+        self._size, self._empty = 0, True
         self._write(_HEAD)
 
-    def _write(self, text: memoryview | bytes) -> None:
+    def _write(self, text: bytes) -> None:
         self._append(text)
         self._size += len(text)
 
@@ -131,6 +129,7 @@ class _Members:
     def __init__(self, series: FileSeries, most_bytes: float) -> None:
         self._series = series
         self._most = most_bytes
+        self._size, self._empty = 0, True
         self._head, self._comma, self._tail = (
             bytes(gzip_encode(text)) for text in (_HEAD, b",", _TAIL)
         )
@@ -153,8 +152,7 @@ class _Members:
 
     def _begin(self) -> None:
         self._file = self._series.begin()
-        self._size = 0
-        self._empty = True
+        self._size, self._empty = 0, True
         self._append(self._head)
 
     def _append(self, member: bytes) -> None:
