@@ -30,7 +30,7 @@ def label_store(result: SlideResult, what: str) -> Path:
     if model.task in _HELD:
         msg = (
             f"{what} holds masks, and '{result.folder}' holds {_HELD[model.task]} of model "
-            f"'{model.name}' ({model.task}): choose a format of objects, as geojson or parquet"
+            f"'{model.name}' ({model.task}): choose a format of objects, such as geojson"
         )
         raise SettingsError(msg)
     return result.folder / LABELS_FOLDER
