@@ -10,7 +10,7 @@ from slideloom.workflows.result import LABELS_FOLDER, SlideResult
 __all__ = ["label_store"]
 
 _HELD = {
-    "detection": "boxes",
+    "detection": "boxes or points",
     "classification": "classes of tiles",
 }
 """What a task without masks leaves."""

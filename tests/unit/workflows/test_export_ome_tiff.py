@@ -125,7 +125,7 @@ def test_the_same_result_gives_the_same_file(
 
 
 @pytest.mark.parametrize(
-    ("task", "held"), [("detection", "boxes"), ("classification", "classes of tiles")]
+    ("task", "held"), [("detection", "boxes or points"), ("classification", "classes of tiles")]
 )
 def test_results_without_masks_are_refused(
     masked_results: dict[MaskKind, SlideResult], tmp_path: Path, task: str, held: str
