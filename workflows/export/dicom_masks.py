@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from slideloom.errors import OutputError, SettingsError
-from slideloom.workflows.result import LABELS_FOLDER, OBJECTS_FILE, SlideResult
+from slideloom.errors import OutputError
+from slideloom.workflows.export.masks import label_store
+from slideloom.workflows.result import OBJECTS_FILE, SlideResult
 from slideloom.wsi.geometry import Size
 from slideloom.wsi.writing.labels import open_labels
 from slideloom.wsi.writing.pyramid import pyramid_sizes
@@ -98,13 +99,7 @@ def class_masks(result: SlideResult) -> ClassMasks:
         SettingsError: It has none, as its model finds boxes, points or classes of tiles.
         OutputError: The objects table, which tells the classes of instances, cannot be read.
     """
-    spec, store = result.record.model, result.folder / LABELS_FOLDER
-    if spec.task not in ("instance", "semantic"):
-        msg = (
-            f"result '{result.folder}' has no mask, as model '{spec.name}' is for {spec.task}: "
-            "export 'dicom-ann' instead"
-        )
-        raise SettingsError(msg)
+    store, spec = label_store(result, "a DICOM segmentation"), result.record.model
     overlapping = spec.task == "semantic" and spec.overlapping
     # By number: class-10 comes after class-9.
     names = sorted(result.masks, key=lambda name: (len(name), name))

@@ -129,7 +129,7 @@ def _stand_in(record: SlideRecord) -> Dataset:
     header.SeriesNumber = 1
     header.InstanceNumber = 1
     header.PatientID = short_text(record.name)
-    header.PatientName = short_text(record.name, forbidden="\\^=") + "^"
+    header.PatientName = short_text(record.name, forbidden="\\^=")[:63] + "^"
     header.ContainerIdentifier = short_text(record.name)
     header.SpecimenDescriptionSequence = [_specimen(record)]
     header.OpticalPathSequence = [_optical_path()]

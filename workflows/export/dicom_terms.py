@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydicom.uid import generate_uid
@@ -34,6 +35,7 @@ __all__ = [
 LOCAL_SCHEME = "99SLIDELOOM"
 _MOST_LETTERS = 64
 _MOST_CODE_LETTERS = 16
+_DIGEST_LETTERS = 6
 _MAKER = "slideloom"
 _CHARACTERS = "ISO_IR 192"
 """UTF-8: classes and slides are named in any script."""
@@ -96,11 +98,17 @@ def class_term(item: ModelClass) -> ClassTerm:
 
 
 def local_code(name: str) -> CodedConcept:
-    """A code of slideloom's own scheme, which means what it is called."""
+    """A code of slideloom's own scheme, which means what it is called.
+
+    Codes have 16 letters at most: that of a longer name ends with a digest of it.
+    """
     from highdicom.sr import CodedConcept
 
-    meaning = short_text(name)
-    return CodedConcept(meaning[:_MOST_CODE_LETTERS].strip(), LOCAL_SCHEME, meaning)
+    meaning = value = short_text(name)
+    if len(meaning) > _MOST_CODE_LETTERS:
+        digest = sha256(name.encode()).hexdigest()[:_DIGEST_LETTERS]
+        value = f"{meaning[: _MOST_CODE_LETTERS - _DIGEST_LETTERS - 1]}-{digest}"
+    return CodedConcept(value, LOCAL_SCHEME, meaning)
 
 
 def _snomed(word: tuple[str, str]) -> CodedConcept:
