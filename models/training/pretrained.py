@@ -79,7 +79,7 @@ def load_encoder_weights(network: nn.Module, spec: ModelSpec, *, path: Path) -> 
             "torch.save"
         )
         raise SettingsError(msg) from error
-    lacking = _lacking(name, encoder, values)
+    lacking = _lacking(name, encoder, values=values)
     if lacking:
         msg = (
             f"'{path}' does not hold the weights of encoder {name!r}: {len(lacking)} of its layers "
@@ -87,7 +87,7 @@ def load_encoder_weights(network: nn.Module, spec: ModelSpec, *, path: Path) -> 
             "encoder"
         )
         raise SettingsError(msg)
-    _fill(encoder, _of_values(name, encoder, values))
+    _fill(encoder, _of_values(name, encoder, values=values))
 
 
 def _fill(encoder: nn.Module, trained: nn.Module) -> None:
@@ -101,7 +101,7 @@ def _fill(encoder: nn.Module, trained: nn.Module) -> None:
     encoder.load_state_dict(fitting, strict=False)
 
 
-def _lacking(name: str, encoder: nn.Module, values: dict[str, Any]) -> list[str]:
+def _lacking(name: str, encoder: nn.Module, *, values: dict[str, Any]) -> list[str]:
     """Layers of an encoder that a file has not, but for the last one of a classifier."""
     if hasattr(encoder, "pretrained_cfg") or name.startswith("tu-"):
         create: Callable[..., nn.Module] = timm.create_model
@@ -116,7 +116,7 @@ def _lacking(name: str, encoder: nn.Module, values: dict[str, Any]) -> list[str]
     ]
 
 
-def _of_values(name: str, encoder: nn.Module, values: dict[str, Any]) -> nn.Module:
+def _of_values(name: str, encoder: nn.Module, *, values: dict[str, Any]) -> nn.Module:
     """The encoder with these weights: timm knows how a network's names change when it is cut."""
     depth = getattr(encoder, "_depth", 5)
     if hasattr(encoder, "pretrained_cfg"):
