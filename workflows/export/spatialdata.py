@@ -45,9 +45,9 @@ def write_spatialdata(result: SlideResult, path: Path) -> None:
 
     - shapes `objects`: the polygons, boxes or tiles; points are circles of 4 um radius, as a table
       can annotate circles but not points. The index is the row of `objects.parquet` plus 1.
-    - labels, `NAME_labels` for each label image `NAME`, with all its levels. Values of
-      `objects_labels` are the index of the shapes; those of classes count the model's classes
-      from 1.
+    - labels, `NAME_labels` for each label image `NAME`, with all its levels: `objects_labels` has
+      the index of the shapes as its values, `classes_labels` the number of the class, from 1, and
+      `class-N_labels`, where classes overlap, 1 where class `N` is.
     - image `overview`: the slide at 4000 pixels or less on its longer side, where the slide that
       the result is of can still be read.
     - table `table`, which annotates the shapes: `X` holds the measurements, `obs` the class and

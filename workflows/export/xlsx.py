@@ -66,8 +66,8 @@ def write_xlsx(result: SlideResult, path: Path) -> None:
     Sheet `counts` is the counts table; `objects` holds every column of the objects table but the
     shapes, and goes on as `objects 2` where Excel's 1,048,576 rows are full; `about` tells slide,
     model, settings, quality figures (named as in `result.json`) and units. Texts stay texts,
-    whatever they look like; numbers keep all their digits, whatever the cells show; what is missing
-    or not finite is an empty cell. The same result gives the same bytes. Objects pass through in
+    whatever they look like; numbers have 16 digits, however many the cells show; what is missing or
+    not finite is an empty cell. The same result gives the same bytes. Objects pass through in
     parts, and the sheets wait on the disk, in a folder beside the file.
 
     Follows Office Open XML (ECMA-376), as xlsxwriter writes it.
