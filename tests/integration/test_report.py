@@ -1,27 +1,30 @@
-"""The report of real runs: what it says, and how a browser shows it."""
+"""The reports of real runs say what their tables and pictures say."""
 
-import shutil
-import subprocess
+from base64 import b64decode
+from io import BytesIO
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import orjson
+import pandas as pd
 import pytest
 import shapely
+import zarr
 from numpy.typing import NDArray
 from PIL import Image
 
 from slideloom.testing import PerfectTileModel, Scene, perfect_spec
+from slideloom.workflows.batch import SlideOutcome, run_batch
 from slideloom.workflows.cli import run_command
 from slideloom.workflows.config import RunConfig
-from slideloom.workflows.result import SlideResult
+from slideloom.workflows.result import SlideResult, read_counts
 from slideloom.workflows.run import run_slide
+from slideloom.wsi import SlideOptions
+from slideloom.wsi.source import Source
 from tests.makers.html import Element, read_html
 
 CONFIG = RunConfig(tissue=False, region_px=512, workers=1)
-PHONE_PX = 360
-# Chromium's window is at least this wide.
-WINDOW_PX = 500
 
 
 def run_with_rois(slide_path: Path, scene: Scene, folder: Path) -> SlideResult:
@@ -131,79 +134,111 @@ def test_the_command_names_the_page_and_what_to_look_at(
     assert printed.err.count("\n") == 1
 
 
-class Browser:
-    """Headless Chromium with a new profile."""
-
-    def __init__(self, program: str, profile: Path) -> None:
-        self._command = [
-            program,
-            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            *("--hide-scrollbars", f"--user-data-dir={profile}"),
+def test_a_cover_map_is_the_masks(slide_path: Path, scene: Scene, tmp_path: Path) -> None:
+    spec = perfect_spec(scene, task="semantic", tile_px=256, halo_px=32)
+    result = run_slide(slide_path, PerfectTileModel(scene, spec=spec), out=tmp_path, config=CONFIG)
+    page = read_html((tmp_path / "report.html").read_text("utf-8"))
+    maps = page.all("figure", _class="map")
+    assert [item.one("h3").text for item in maps] == [item.name for item in spec.classes]
+    for number, item in enumerate(maps, start=1):
+        stated = item.one("data", data_figure="highest")
+        file, level = stated.attributes["data-source"].split("#")
+        assert file == "labels.ome.zarr"
+        pixels = zarr.open_array(result.folder / file / level, mode="r")[:] == number
+        # 1,150 px of 0.5 um: cells of 10 um go 57 times into it, and have 20 px.
+        step = 2 ** int(level.rsplit("/", 1)[1])
+        side = 20 // step
+        assert item.one("image").attributes["width"] == f"{20.0 * -(-1150 // 20)}"
+        cover = [
+            [100 * pixels[y : y + side, x : x + side].mean() for x in range(0, 1150 // step, side)]
+            for y in range(0, 930 // step, side)
         ]
-
-    def run(self, page: Path, *options: str) -> str:
-        command = [*self._command, *options, page.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-        return done.stdout
-
-    def photograph(self, page: Path, width: int, *options: str) -> NDArray[np.uint8]:
-        path = page.parent / "shot.png"
-        size = f"--window-size={width},1600"
-        self.run(page, size, f"--screenshot={path}", *options)
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"), np.uint8)
+        assert float(stated.attributes["value"]) == pytest.approx(np.max(cover))
+        assert np.array_equal(cells_of(item)[..., 3] > 0, np.array(cover) > 0)
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("there is no Chromium")
-    return Browser(program, tmp_path_factory.mktemp("profile"))
+def test_a_heat_map_is_the_probabilities(slide_path: Path, scene: Scene, tmp_path: Path) -> None:
+    spec = perfect_spec(scene, task="classification", tile_px=256, halo_px=0)
+    result = run_slide(slide_path, PerfectTileModel(scene, spec=spec), out=tmp_path, config=CONFIG)
+    page = read_html((tmp_path / "report.html").read_text("utf-8"))
+    probabilities = result.probabilities.compute()
+    maps = page.all("figure", _class="map")
+    assert maps
+    for item in maps:
+        stated = item.one("data", data_figure="highest")
+        channel = int(stated.attributes["data-source"].rsplit("/", 1)[1])
+        assert item.one("h3").text == spec.classes[channel].name
+        assert float(stated.attributes["value"]) == probabilities[channel].max() / 255
+        assert np.array_equal(cells_of(item)[..., 3] > 0, probabilities.any(axis=0))
+    assert {
+        bar.attributes["data-source"] for bar in page.all("rect") if "data-low" in bar.attributes
+    } <= {"objects.parquet#score"}
 
 
-def test_a_browser_shows_the_page(browser: Browser, report: Path) -> None:
-    page = read_html(browser.run(report, "--dump-dom"))
-    assert rows_of(page) == rows_of(read_html(report.read_text("utf-8")))
-    light = browser.photograph(report, 1280)
-    assert light.std() > 20
-    assert light[2, 2].min() > 240
-    # 0 asks for dark.
-    dark = browser.photograph(report, 1280, "--blink-settings=preferredColorScheme=0")
-    assert dark[2, 2].max() < 40
-    assert dark.std() > 20
+def cells_of(item: Element) -> NDArray[np.uint8]:
+    data = b64decode(item.one("image", _class="cells").attributes["href"].split(",", 1)[1])
+    with Image.open(BytesIO(data)) as cells:
+        return np.asarray(cells)
 
 
-# Asks the page in the frame whether anything is wider than the frame.
-PHONE = """<!DOCTYPE html><body style="margin:0">
-<iframe id="page" src="{page}" style="border:0;width:{width}px;height:1500px"></iframe>
-<p id="answer"></p><script>
-addEventListener("load", () => {{
-  const inner = document.getElementById("page").contentDocument;
-  const table = inner.querySelector(".wide");
-  document.getElementById("answer").textContent =
-    [inner.documentElement.scrollWidth, inner.documentElement.clientWidth,
-     table.scrollWidth - table.clientWidth].join(" ");
-}});
-</script></body>"""
+def run_folder(folder: Path, scene: Scene, slide_path: Path) -> list[SlideOutcome]:
+    """One slide under two names, and a file that is none."""
+    folder.mkdir(exist_ok=True)
+    names = ("one.tif", "bad.tif", "<b>x&y.tif")
+    for name in names:
+        if name != "bad.tif":
+            (folder / name).write_bytes(slide_path.read_bytes())
+        else:
+            (folder / name).write_bytes(b"II*\0 and no slide")
+    spec = perfect_spec(scene, task="instance", tile_px=512, halo_px=32)
+    model = PerfectTileModel(scene, spec=spec)
+    paths: list[Source] = [folder / name for name in names]
+    options = SlideOptions()
+    return run_batch(paths, model, out=folder / "out", config=CONFIG, options=options)
 
 
-def test_a_phone_shows_the_page_without_scrolling_sideways(browser: Browser, report: Path) -> None:
-    frame = report.with_name("frame.html")
-    frame.write_text(PHONE.format(page=report.as_uri(), width=PHONE_PX), "utf-8")
-    size = f"--window-size={WINDOW_PX},1600"
-    dom = browser.run(frame, size, "--allow-file-access-from-files", "--dump-dom")
-    answer = read_html(dom).one("p", id="answer").text
-    assert answer == f"{PHONE_PX} {PHONE_PX} 0"
-    shot = browser.photograph(frame, WINDOW_PX)[:, :PHONE_PX]
-    assert shot[:, : PHONE_PX // 2].std() > 10
-    assert shot[:, PHONE_PX // 2 :].std() > 10
+def test_a_run_has_a_page_that_says_what_its_tables_say(
+    slide_path: Path, scene: Scene, tmp_path: Path
+) -> None:
+    outcomes = run_folder(tmp_path / "run", scene, slide_path)
+    out = tmp_path / "run" / "out"
+    text = (out / "report.html").read_text("utf-8")
+    page = read_html(text)
+    assert str(tmp_path) not in text
+    (failed,) = page.one("section", aria_labelledby="failed").all("li")
+    assert failed.text.startswith("bad.tif failed slide 'bad.tif' is ")
+    manifest = pd.read_csv(out / "manifest.csv")
+    counts = read_counts(out)
+    rows = [row for row in page.one("table").all("tr") if row.all("td")]
+    done = manifest[manifest["status"] == "done"]
+    assert len(rows) == len(done) == 2
+    for row, (_, stated) in zip(rows, done.iterrows(), strict=True):
+        name = Path(str(stated["slide"])).stem
+        assert row.one("th").one("bdi").text == name
+        for item in ("nucleus", "gland"):
+            shown = row.one("data", data_source=f"result.json#counts.{item}")
+            assert int(shown.attributes["value"]) == stated[item]
+            density = row.one("data", data_of=item).attributes["value"]
+            where = (counts["slide"] == name) & (counts["class"] == item)
+            assert [float(density)] == counts.loc[where, "density_per_mm2"].tolist()
+        for link in row.all("a"):
+            assert (out / unquote(link.attributes["href"])).is_file()
+        thumbnail = row.one("img").attributes["src"]
+        assert len(thumbnail) < 41_000
+    assert [outcome.result is None for outcome in outcomes] == [False, True, False]
 
 
-def test_the_page_prints(browser: Browser, report: Path) -> None:
-    path = report.with_name("print.pdf")
-    browser.run(report, f"--print-to-pdf={path}")
-    data = path.read_bytes()
-    assert data.startswith(b"%PDF-")
-    assert 2 <= data.count(b"/Type /Page\n") + data.count(b"/Type/Page ") <= 6
+def test_a_resumed_run_writes_its_page_again(
+    slide_path: Path, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_folder(tmp_path, scene, slide_path)
+    page = tmp_path / "out" / "report.html"
+    first = page.read_bytes()
+    page.unlink()
+    run_folder(tmp_path, scene, slide_path)
+    assert page.read_bytes() == first
+    monkeypatch.setattr("slideloom.workflows.batch._run_one", None)
+    with pytest.raises(TypeError):
+        run_folder(tmp_path, scene, slide_path)
+    # A run that was stopped leaves no page that says it is all.
+    assert not page.exists()
