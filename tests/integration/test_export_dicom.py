@@ -12,6 +12,7 @@ import shapely
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from slideloom.errors import SettingsError
 from slideloom.models.spec import Task
 from slideloom.testing import PerfectTileModel, Scene, make_scene, perfect_spec, render_scene
 from slideloom.workflows.config import RunConfig
@@ -161,6 +162,17 @@ def test_detections(slide_path: Path, scene: Scene, tmp_path: Path, points: bool
         drawn = np.stack(group.get_graphic_data("2D"))
         bounds = np.column_stack([drawn.min(axis=1), drawn.max(axis=1)])
         np.testing.assert_allclose(bounds, shapely.bounds(of_class), rtol=1e-6)
+
+
+def test_tiles_of_a_classification(slide_path: Path, scene: Scene, tmp_path: Path) -> None:
+    result = _run(slide_path, scene, tmp_path / "made", task="classification")
+    write_ann(result, tmp_path / "objects.ann.dcm")
+    groups = hd.ann.annread(tmp_path / "objects.ann.dcm").AnnotationGroupSequence
+    assert {group.graphic_type.value for group in groups} == {"RECTANGLE"}
+    found = {group.label: group.number_of_annotations for group in groups}
+    assert found == {name: count for name, count in result.record.counts.items() if count}
+    with pytest.raises(SettingsError, match="classes of tiles"):
+        write_seg(result, tmp_path / "labels.seg")
 
 
 # One of the identifiers in the DICOM slide is longer than the standard allows.

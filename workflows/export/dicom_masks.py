@@ -26,7 +26,7 @@ __all__ = ["ClassMasks", "class_masks"]
 _CLASS = "class"
 
 
-class _Matrix(np.memmap[Any, np.dtype[np.uint8]]):
+class _Matrix(np.memmap[Any, np.dtype[np.unsignedinteger[Any]]]):
     """Pixels on disk that highdicom checks as a whole without a copy of them in memory."""
 
     def astype(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -50,13 +50,13 @@ class ClassMasks:
         store: Of the label images.
         names: Of the images: one, or one for each class where classes overlap.
         overlapping: Whether classes overlap.
-        class_of: `(n + 1,)` uint8, class of each object number; None where pixels have classes.
+        class_of: `(n + 1,)`, class of each object number; None where pixels have classes.
     """
 
     store: Path
     names: tuple[str, ...]
     overlapping: bool
-    class_of: NDArray[np.uint8] | None
+    class_of: NDArray[np.unsignedinteger[Any]] | None
 
     @property
     def sizes(self) -> tuple[Size, ...]:
@@ -65,7 +65,7 @@ class ClassMasks:
         return pyramid_sizes(Size(width=width, height=height))
 
     @contextmanager
-    def on_disk(self, level: int, folder: Path) -> Iterator[NDArray[np.uint8]]:
+    def on_disk(self, level: int, folder: Path) -> Iterator[NDArray[np.unsignedinteger[Any]]]:
         """One level as an array behind which there is a file that goes when the block ends.
 
         Memory holds a row of chunks.
@@ -75,7 +75,8 @@ class ClassMasks:
             folder: Where the file is; it takes a byte for each pixel and image.
 
         Yields:
-            `(y, x)` numbers of classes from 1, or `(1, y, x, c)` of 0 and 1 where classes overlap.
+            `(y, x)` numbers of classes from 1, 8 bits where that is enough, or `(1, y, x, c)` of 0
+            and 1 where classes overlap.
         """
         images = [open_labels(self.store, name, level=level) for name in self.names]
         height, width = images[0].shape
@@ -86,10 +87,14 @@ class ClassMasks:
                 rows = slice(y, y + images[0].chunks[0])
                 file.write(np.stack([self._classes(image[rows]) for image in images], axis=-1).data)
             file.flush()
-            yield _Matrix(file, np.uint8, mode="r", shape=shape)
+            yield _Matrix(file, self._dtype, mode="r", shape=shape)
 
-    def _classes(self, pixels: Any) -> NDArray[np.uint8]:  # noqa: ANN401
-        return np.asarray(pixels if self.class_of is None else self.class_of[pixels], np.uint8)
+    @property
+    def _dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
+        return np.dtype(np.uint8) if self.class_of is None else self.class_of.dtype
+
+    def _classes(self, pixels: Any) -> NDArray[np.unsignedinteger[Any]]:  # noqa: ANN401
+        return np.asarray(pixels if self.class_of is None else self.class_of[pixels], self._dtype)
 
 
 def class_masks(result: SlideResult) -> ClassMasks:
@@ -111,7 +116,7 @@ def class_masks(result: SlideResult) -> ClassMasks:
     )
 
 
-def _class_of_objects(result: SlideResult) -> NDArray[np.uint8]:
+def _class_of_objects(result: SlideResult) -> NDArray[np.unsignedinteger[Any]]:
     """Class numbers by object number: that of row `i` is at `i + 1`, and 0 is the background."""
     path = result.folder / OBJECTS_FILE
     try:
@@ -120,8 +125,9 @@ def _class_of_objects(result: SlideResult) -> NDArray[np.uint8]:
         msg = f"cannot read '{path}' ({error}): run the slide again with --overwrite"
         raise OutputError(msg) from error
     numbers = {item.name: n for n, item in enumerate(result.record.model.classes, start=1)}
-    parts = [np.zeros(1, np.uint8)]
+    dtype = np.min_scalar_type(len(numbers))
+    parts = [np.zeros(1, dtype)]
     for chunk in table.column(_CLASS).chunks:
-        known = np.array([numbers[name] for name in chunk.dictionary.to_pylist()], np.uint8)
+        known = np.array([numbers[name] for name in chunk.dictionary.to_pylist()], dtype)
         parts.append(known[chunk.indices.to_numpy()])
     return np.concatenate(parts)

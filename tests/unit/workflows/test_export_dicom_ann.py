@@ -1,5 +1,6 @@
 """Annotations read back by highdicom tell the objects of the table."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from slideloom.workflows.result import SlideResult
 from tests.makers.finished_result import finished_result, squares
 
 
-def _table(shapes: list[shapely.Geometry], *, name: str = "tumour") -> gpd.GeoDataFrame:
+def _table(shapes: Sequence[shapely.Geometry], *, name: str = "tumour") -> gpd.GeoDataFrame:
     table = squares(len(shapes))
-    areas = shapely.area(np.array(shapes)) * 0.25
-    return table.assign(**{"class": name, "area_um2": areas}).set_geometry(gpd.GeoSeries(shapes))
+    areas = shapely.area(np.array(shapes, object)) * 0.25
+    return table.assign(**{"class": name, "area_um2": areas}).set_geometry(
+        gpd.GeoSeries(list(shapes))
+    )
 
 
 def _of_model(result: SlideResult, **model: Any) -> SlideResult:
@@ -80,7 +83,9 @@ def test_an_outline_is_its_outer_ring_without_its_end(tmp_path: Path) -> None:
 
 
 def test_each_part_of_an_object_is_a_polygon_that_names_it(tmp_path: Path) -> None:
-    holed = shapely.box(10, 0, 14, 4) - shapely.box(11, 1, 12, 2)
+    holed = shapely.Polygon(
+        shapely.box(10, 0, 14, 4).exterior, [shapely.box(11, 1, 12, 2).exterior]
+    )
     shapes = [
         shapely.box(0, 0, 2, 2),
         shapely.MultiPolygon([shapely.box(4, 0, 5, 1), holed, shapely.box(20, 0, 21, 3)]),

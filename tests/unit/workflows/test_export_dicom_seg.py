@@ -60,7 +60,7 @@ def _written(result: SlideResult) -> list[hd.seg.Segmentation]:
 
 def _squares_of_classes(side: int = 37) -> NDArray[np.uint8]:
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
-    return ((y // side + x // side) % 3).astype(np.uint8)
+    return np.asarray((y // side + x // side) % 3, np.uint8)
 
 
 def _corner() -> NDArray[np.uint8]:
@@ -93,6 +93,15 @@ def test_pixels_of_instances_have_the_class_of_their_object(tmp_path: Path) -> N
     truth = np.concatenate([[0], table])[numbers]
     np.testing.assert_array_equal(image.get_total_pixel_matrix(combine_segments=True), truth)
     assert image.segmentation_type.value == "LABELMAP"
+
+
+def test_more_classes_than_a_byte_holds(tmp_path: Path) -> None:
+    classes = tuple(ModelClass(name=f"k{n}", color=(0, 0, 0)) for n in range(299))
+    more = (*classes, *CLASSES)
+    numbers = np.array([[0, 1], [2, 0]], np.uint32)
+    image = _written(_masked(tmp_path / "S1", numbers, objects=2, classes=more))[0]
+    found = image.get_total_pixel_matrix(combine_segments=True)
+    np.testing.assert_array_equal(found, [[0, 300], [301, 0]])
 
 
 def test_overlapping_classes_are_flags_in_the_order_of_the_model(tmp_path: Path) -> None:
