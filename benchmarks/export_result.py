@@ -63,8 +63,8 @@ def _parts(lattice: Lattice) -> Iterator[gpd.GeoDataFrame]:
         ids, classes = np.moveaxis(
             lattice.paint(Box(x0=0, y0=top, x1=lattice.extent.width, y1=bottom)), 2, 0
         )
-        found, first, labels = np.unique(ids, return_index=True, return_inverse=True)
-        labels = labels.reshape(ids.shape).astype(np.int32)
+        found, first, places = np.unique(ids, return_index=True, return_inverse=True)
+        labels = places.reshape(ids.shape).astype(np.int32)
         count = len(found) - 1
         objects = Objects(
             pixels=PixelSets.from_labels(labels, count=count, x0=0, y0=top),

@@ -71,7 +71,7 @@ def run_batch(
         RoiError: There is no such ROI file.
         SettingsError: A format that no exporter writes.
     """
-    check_formats(config.formats, split_mb=config.split_mb)
+    check_formats(config.formats, task=model.spec.task, split_mb=config.split_mb)
     if config.roi is not None and not config.roi.is_file():
         msg = f"there is no ROI file '{config.roi}': check --roi"
         raise RoiError(msg)

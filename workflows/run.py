@@ -78,9 +78,9 @@ def run_slide(
         SlideloomError: See its subclasses in `slideloom.errors`.
     """
     config = config or RunConfig()
-    check_formats(config.formats, split_mb=config.split_mb)
     if isinstance(model, str | Path):
         model = load_model(model, device=config.device)
+    check_formats(config.formats, task=model.spec.task, split_mb=config.split_mb)
     model = refined(model)
     if not isinstance(slide, Slide):
         with open_slide(slide) as opened:

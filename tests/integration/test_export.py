@@ -1,16 +1,21 @@
 """`slideloom export` and further formats of a run: the same files, and no second prediction."""
 
 import shutil
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from slideloom.errors import SettingsError
 from slideloom.models.spec import Task
 from slideloom.testing import PerfectTileModel, Scene, perfect_spec, validate_geojson
 from slideloom.workflows import run
 from slideloom.workflows.cli import run_command
 from slideloom.workflows.config import RunConfig
+from slideloom.workflows.export import EXPORTERS, ResultExporter
 from slideloom.workflows.export.finished import export_result
 from slideloom.workflows.result import SlideResult, load_result
 from slideloom.workflows.run import run_slide
@@ -35,11 +40,20 @@ def config(*formats: str, **changed: Any) -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def finished(
+def finished_of(
     scene: Scene, slide_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> SlideResult:
-    out = tmp_path_factory.mktemp("run") / "made"
-    return run_slide(slide_path, new_model(scene), out=out, config=CONFIG)
+) -> Callable[[Task], SlideResult]:
+    @cache
+    def run_once(task: Task) -> SlideResult:
+        out = tmp_path_factory.mktemp("run") / "made"
+        return run_slide(slide_path, new_model(scene, task), out=out, config=CONFIG)
+
+    return run_once
+
+
+@pytest.fixture(scope="module")
+def finished(finished_of: Callable[[Task], SlideResult]) -> SlideResult:
+    return finished_of("instance")
 
 
 @pytest.fixture
@@ -50,18 +64,44 @@ def copied(finished: SlideResult, tmp_path: Path) -> SlideResult:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_an_export_equals_what_the_run_wrote(
-    scene: Scene, slide_path: Path, finished: SlideResult, tmp_path: Path, *, task: Task
+    finished_of: Callable[[Task], SlideResult], tmp_path: Path, task: Task
 ) -> None:
-    result = finished
-    if task != "instance":
-        model = new_model(scene, task)
-        result = run_slide(slide_path, model, out=tmp_path / "run", config=CONFIG)
+    result = finished_of(task)
     formats = ["geojson", "geojson.gz", "csv", "parquet"]
     for path in export_result(load_result(result.folder), formats=formats, out=tmp_path / "out"):
         assert path.read_bytes() == (result.folder / path.name).read_bytes()
     summary = validate_geojson(tmp_path / "out" / "objects.geojson")
     assert summary.object_types == {TASKS[task]: len(result.objects)}
     assert summary == validate_geojson(tmp_path / "out" / "objects.geojson.gz")
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_each_format_is_made_where_the_task_gives_what_it_needs(
+    finished_of: Callable[[Task], SlideResult], tmp_path: Path, name: str, task: Task
+) -> None:
+    item, result = EXPORTERS[name], finished_of(task)
+    if isinstance(item, ResultExporter):
+        if any(find_spec(package) is None for package in item.packages):
+            pytest.skip(f"{name} needs {item.packages}")
+        if task not in item.tasks:
+            with pytest.raises(SettingsError, match=f"one is for {task}: choose a format of"):
+                export_result(result, formats=["csv", name], out=tmp_path / "out")
+            assert not (tmp_path / "out").exists()
+            return
+    [path] = export_result(result, formats=[name], out=tmp_path / "out")
+    assert [path] == list((tmp_path / "out").iterdir())
+    assert path.name == item.file_name
+
+
+def test_a_format_that_the_task_cannot_give_stops_a_run_before_it_predicts(
+    scene: Scene, slide_path: Path, tmp_path: Path
+) -> None:
+    model = new_model(scene, "detection")
+    with pytest.raises(SettingsError, match="'ome-tiff' is made from results of instance and"):
+        run_slide(slide_path, model, out=tmp_path / "out", config=config("ome-tiff"))
+    assert model.calls.total() == 0
+    assert not (tmp_path / "out").exists()
 
 
 def test_formats_asked_for_later_are_made_without_the_model(

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
+from typing import get_args
 
 import geopandas as gpd
 
 from slideloom.errors import SettingsError
+from slideloom.models.spec import Task
 from slideloom.workflows.export.context import ExportContext, ObjectType, TableWriter
 from slideloom.workflows.export.dicom_ann import write_ann
 from slideloom.workflows.export.dicom_seg import write_seg
@@ -63,13 +65,17 @@ class ResultExporter:
         write: Makes it at a path, where it appears only when it is whole.
         packages: Names that Python imports for it, beside those of every installation.
         extra: The extra of slideloom that installs them.
+        tasks: Whose results hold what it is made of.
     """
 
     file_name: str
     write: Callable[[SlideResult, Path], None]
     packages: tuple[str, ...] = ()
     extra: str | None = None
+    tasks: tuple[Task, ...] = get_args(Task)
 
+
+_WITH_MASKS: tuple[Task, ...] = ("instance", "semantic")
 
 EXPORTERS: Mapping[str, TableExporter | ResultExporter] = MappingProxyType(
     {
@@ -81,10 +87,18 @@ EXPORTERS: Mapping[str, TableExporter | ResultExporter] = MappingProxyType(
             file_name="objects.ann.dcm", write=write_ann, packages=("highdicom",), extra="dicom"
         ),
         "dicom-seg": ResultExporter(
-            file_name="labels.seg", write=write_seg, packages=("highdicom",), extra="dicom"
+            file_name="labels.seg",
+            write=write_seg,
+            packages=("highdicom",),
+            extra="dicom",
+            tasks=_WITH_MASKS,
         ),
-        "ome-tiff": ResultExporter(file_name="labels.ome.tif", write=write_ome_tiff),
-        "ome-zarr-0.4": ResultExporter(file_name="labels-0.4.ome.zarr", write=write_ngff_04),
+        "ome-tiff": ResultExporter(
+            file_name="labels.ome.tif", write=write_ome_tiff, tasks=_WITH_MASKS
+        ),
+        "ome-zarr-0.4": ResultExporter(
+            file_name="labels-0.4.ome.zarr", write=write_ngff_04, tasks=_WITH_MASKS
+        ),
         "spatialdata": ResultExporter(
             file_name="spatialdata.zarr",
             write=write_spatialdata,
@@ -156,14 +170,21 @@ class _Several:
 def check_formats(
     formats: Iterable[str],
     *,
+    task: Task | None = None,
     split_mb: float | None = None,
     object_type: ObjectType | None = None,
 ) -> None:
     """Refuse formats that no exporter writes, or whose libraries are not installed.
 
+    Args:
+        formats: As the user named them.
+        task: Whose results they have to suit; None leaves that open.
+        split_mb: Most megabytes of one file.
+        object_type: Of QuPath.
+
     Raises:
-        SettingsError: Names the unknown ones and the known, the extra to install, or a setting
-            that cannot be or would be without effect.
+        SettingsError: Names the unknown ones and the known, the extra to install, what the task
+            does not give, or a setting that cannot be or would be without effect.
     """
     wanted = list(formats)
     unknown = [name for name in wanted if name not in EXPORTERS]
@@ -171,13 +192,7 @@ def check_formats(
         msg = f"no exporter writes {', '.join(unknown)}: choose from {', '.join(EXPORTERS)}"
         raise SettingsError(msg)
     for name, item in result_exporters(wanted).items():
-        absent = [package for package in item.packages if find_spec(package) is None]
-        if absent:
-            msg = (
-                f"format '{name}' needs {', '.join(absent)}, which is not installed: "
-                f"pip install 'slideloom[{item.extra}]'"
-            )
-            raise SettingsError(msg)
+        _check_exporter(name, item, task=task)
     if split_mb is not None and not split_mb > 0:
         msg = f"--split-mb must be above 0, got {split_mb:g}: leave it out for one file"
         raise SettingsError(msg)
@@ -186,3 +201,19 @@ def check_formats(
         for option in (option for option, value in given.items() if value is not None):
             msg = f"{option} is for {' and '.join(FOR_QUPATH)} alone: choose one, or leave it out"
             raise SettingsError(msg)
+
+
+def _check_exporter(name: str, item: ResultExporter, *, task: Task | None) -> None:
+    absent = [package for package in item.packages if find_spec(package) is None]
+    if absent:
+        msg = (
+            f"format '{name}' needs {', '.join(absent)}, which is not installed: "
+            f"pip install 'slideloom[{item.extra}]'"
+        )
+        raise SettingsError(msg)
+    if task is not None and task not in item.tasks:
+        msg = (
+            f"format '{name}' is made from results of {' and '.join(item.tasks)} models, and this "
+            f"one is for {task}: choose a format of objects, such as geojson"
+        )
+        raise SettingsError(msg)

@@ -89,7 +89,8 @@ def export_result(
         [PosixPath('out/a/objects.geojson.gz'), PosixPath('out/a/objects.2.geojson.gz')]
     """
     wanted = list(dict.fromkeys(formats))
-    check_formats(wanted, split_mb=split_mb, object_type=object_type)
+    task = result.record.model.task
+    check_formats(wanted, task=task, split_mb=split_mb, object_type=object_type)
     folder = result.folder if out is None else Path(out)
     tables, results = table_exporters(wanted), result_exporters(wanted)
     if tables:
