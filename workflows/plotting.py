@@ -143,15 +143,16 @@ def _draw_classes(ax: Axes, objects: gpd.GeoDataFrame, *, result: SlideResult, u
     entries = []
     width = 0.8 if len(objects) < _THIN_LINES_FROM else 0.4
     for item in result.record.model.classes:
-        color = tuple(part / 255 for part in item.color)
+        red, green, blue = (part / 255 for part in item.color)
+        color, faint = (red, green, blue), (red, green, blue, _FILL)
         chosen = objects[objects["class"] == item.name]
         entries.append(
-            Patch(facecolor=(*color, _FILL), edgecolor=color, label=f"{item.name} {len(chosen):,}")
+            Patch(facecolor=faint, edgecolor=color, label=f"{item.name} {len(chosen):,}")
         )
         if _as_outlines(objects):
             outlines = _outlines(chosen, unit)
             ax.add_collection(
-                PathCollection(outlines, facecolors=[(*color, _FILL)], edgecolors=[color], lw=width)
+                PathCollection(outlines, facecolors=[faint], edgecolors=[color], lw=width)
             )
         else:
             x, y = _centroids(chosen, unit)
@@ -209,8 +210,8 @@ def _outlines(objects: gpd.GeoDataFrame, unit: _Unit) -> list[Outline]:
     ends = np.cumsum(sizes)
     codes[ends - sizes] = Outline.MOVETO
     codes[ends - 1] = Outline.CLOSEPOLY
-    firsts = np.flatnonzero(np.r_[True, np.diff(owner) > 0]) if len(rings) else []
-    cuts: Sequence[int] = [int((ends - sizes)[first]) for first in firsts]
+    firsts = np.flatnonzero(np.diff(owner, prepend=-1))
+    cuts: Sequence[int] = (ends - sizes)[firsts].tolist()
     return [
         Outline(vertices, parts)
         for vertices, parts in zip(

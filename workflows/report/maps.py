@@ -221,7 +221,7 @@ def _cell_means(pixels: NDArray[np.bool_], cell_px: float) -> Grid:
     sums = np.add.reduceat(pixels.astype(np.int64), starts[0], axis=0)
     sums = np.add.reduceat(sums, starts[1], axis=1)
     counts = [np.diff(np.r_[start, side]) for start, side in zip(starts, pixels.shape, strict=True)]
-    return sums / np.outer(*counts)
+    return np.asarray(sums / np.outer(*counts), np.float64)
 
 
 def _most(totals: NDArray[np.float64], number: int) -> list[int]:

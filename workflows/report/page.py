@@ -9,8 +9,9 @@ import pandas as pd
 
 from slideloom.models.spec import ModelClass
 from slideloom.workflows.config import RunConfig
-from slideloom.workflows.export import EXPORTERS
+from slideloom.workflows.export import result_exporters, table_exporters
 from slideloom.workflows.export.atomic import atomic_file
+from slideloom.workflows.export.series import series_paths
 from slideloom.workflows.overlay import round_length_um
 from slideloom.workflows.report.columns import Columns
 from slideloom.workflows.report.histograms import Histogram, histograms
@@ -182,15 +183,22 @@ def _setting(value: object) -> str:
 
 def _links(folder: Path, settings: RunConfig) -> tuple[FileLink, ...]:
     """The files of this result; others of the folder may be older."""
-    formats = dict.fromkeys((*settings.formats, TABLE_FORMAT))
-    named = {
-        OVERLAY_FILE: "the picture above at full size",
-        COUNTS_FILE: "the counts table",
-        **{EXPORTERS[name].file_name: f"the objects as {name}" for name in formats},
-        LABELS_FOLDER: "label images, OME-NGFF",
-        PROBABILITIES_FOLDER: "probabilities of each class, OME-NGFF",
-    }
-    found = [FileLink(name=name, what=what) for name, what in named.items()]
-    there = [link for link in found if (folder / link.name).exists()]
-    # The record comes after the page, as the sign that all is whole.
-    return (*there, FileLink(name=RECORD_FILE, what="everything on this page, for programs"))
+    tables = table_exporters((*settings.formats, TABLE_FORMAT))
+    found = [
+        FileLink(name=OVERLAY_FILE, what="the picture above at full size"),
+        FileLink(name=COUNTS_FILE, what="the counts table"),
+        *(
+            FileLink(name=path.name, what=f"the objects as {name}")
+            for name, item in tables.items()
+            for path in series_paths(folder / item.file_name)
+        ),
+        FileLink(name=LABELS_FOLDER, what="label images, OME-NGFF"),
+        FileLink(name=PROBABILITIES_FOLDER, what="probabilities of each class, OME-NGFF"),
+    ]
+    # These come after the page; the record is the sign that the rest is whole.
+    later = [
+        FileLink(name=item.file_name, what=f"the result as {name}")
+        for name, item in result_exporters(settings.formats).items()
+    ]
+    record = FileLink(name=RECORD_FILE, what="everything on this page, for programs")
+    return (*(link for link in found if (folder / link.name).exists()), *later, record)

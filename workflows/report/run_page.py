@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -213,7 +213,7 @@ def _strips(results: Sequence[SlideResult], model: ModelSpec) -> tuple[Strip, ..
         )
         for number, item in enumerate(model.classes[:_MOST_DENSITIES])
     ]
-    fields = (
+    fields: tuple[tuple[str, str, Callable[[RunRecord], float | None]], ...] = (
         ("Seam score", "qa.seam_score", lambda record: record.qa.seam_score),
         ("Tissue, %", "qa.tissue_percent", lambda record: record.qa.tissue_percent),
         ("Seconds", "seconds", lambda record: sum(record.seconds.values())),

@@ -91,10 +91,11 @@ class Drawn:
 
     def at(self, x: float, y: float) -> NDArray[np.int64]:
         col, row = self._ax.transData.transform((x, y))
-        return self._pixels[self._pixels.shape[0] - 1 - int(row), int(col)].astype(np.int64)
+        pixel = self._pixels[self._pixels.shape[0] - 1 - int(row), int(col)]
+        return np.asarray(pixel, np.int64)
 
 
-def near(color: NDArray[np.int64], wanted: tuple[int, ...], *, by: int = 12) -> bool:
+def near(color: NDArray[np.int64], wanted: tuple[float, ...], *, by: int = 12) -> bool:
     return bool((np.abs(color - np.array(wanted)) <= by).all())
 
 
@@ -139,7 +140,7 @@ def test_a_large_box_is_read_at_a_coarser_scale(
     monkeypatch.setattr(plotting, "_PICTURE_PX", 150)
     ax = result.plot(box=Box(x0=0, y0=10, x1=590, y1=400))
     (image,) = ax.get_images()
-    height, width = image.get_array().shape[:2]
+    height, width = np.asarray(image.get_array()).shape[:2]
     assert 145 <= width <= 151
     assert 95 <= height <= 102
     drawn = Drawn(ax)
@@ -152,7 +153,7 @@ def test_without_the_slide_its_picture_is_shown(tmp_path: Path) -> None:
     drawn = Drawn(ax := result.plot(box=Box(x0=0, y0=0, x1=600, y1=300)))
     assert near(drawn.at(290, 140), (90, 120, 250))
     # The overlay's legend is no part of the slide.
-    assert ax.get_images()[0].get_array().shape[:2] == (400, 600)
+    assert np.asarray(ax.get_images()[0].get_array()).shape[:2] == (400, 600)
 
 
 def test_a_measurement_has_a_colour_bar_and_leaves_out_what_has_no_value(

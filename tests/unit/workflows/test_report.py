@@ -149,6 +149,20 @@ def test_files_are_linked_that_are_there_and_belong_to_this_result(folder: Path)
     ]
 
 
+def test_each_part_of_a_split_file_is_linked_and_what_is_made_after_the_page(folder: Path) -> None:
+    (folder / "objects.2.geojson").touch()
+    settings = RunConfig(formats=("geojson", "xlsx"), split_mb=1)
+    (files,) = page_of(folder, make_record(settings=settings)).all("ul", _class="files")
+    names = [link.attributes["href"] for link in files.all("a")]
+    assert names[2:] == [
+        "objects.geojson",
+        "objects.2.geojson",
+        "objects.parquet",
+        "objects.xlsx",
+        "result.json",
+    ]
+
+
 def test_the_page_needs_nothing_else(folder: Path) -> None:
     page = page_of(folder, make_record())
     assert page.all("script") == page.all("link") == []

@@ -51,7 +51,7 @@ def page(objects: gpd.GeoDataFrame, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def values_of(objects: gpd.GeoDataFrame, *, name: str, column: str) -> NDArray[np.float64]:
-    return objects.loc[objects["class"] == name, column].to_numpy(float)
+    return np.asarray(objects.loc[objects["class"] == name, column], np.float64)
 
 
 def figure(page: Element, source: str, *, figure: str, of: str) -> float | None:
