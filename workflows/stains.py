@@ -78,8 +78,8 @@ def plan_stains(
         SettingsError: A file of stain vectors cannot be used, or a ring has no stains to measure,
             or no label images.
     """
+    check_stains(settings)
     if not settings.stains:
-        _refuse_without_stains(settings)
         return None
     found = None
     if settings.stain_vectors == "estimated":
@@ -101,12 +101,21 @@ def plan_stains(
     return StainPlan(basis=basis, record=record, ring=ring)
 
 
-def _refuse_without_stains(settings: MeasureSettings) -> None:
-    if settings.ring_um:
+def check_stains(settings: MeasureSettings) -> None:
+    """Refuse settings that no slide can be measured with, before any slide is opened.
+
+    Raises:
+        SettingsError: There are settings of stains but no stains, or a file of stain vectors cannot
+            be used.
+    """
+    if settings.stains:
+        if isinstance(settings.stain_vectors, Path):
+            read_stain_vectors(settings.stain_vectors)
+    elif settings.ring_um:
         msg = "--ring measures stains around objects: add --stains"
         raise SettingsError(msg)
-    if settings.stain_vectors != "standard":
-        msg = "--stain-vectors say how to measure stains: add --stains"
+    elif settings.stain_vectors != "standard":
+        msg = "--stain-vectors says how stains are measured: add --stains"
         raise SettingsError(msg)
 
 

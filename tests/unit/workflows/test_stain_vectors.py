@@ -7,11 +7,11 @@ import orjson
 import pytest
 
 from slideloom.errors import SettingsError
-from slideloom.postprocess.measure.stain_vectors import STANDARD, WHITE
+from slideloom.postprocess.measure.stain_vectors import STANDARD, WHITE, estimate_stains
 from slideloom.testing import write_slide
 from slideloom.workflows.config import MeasureSettings
 from slideloom.workflows.stain_vectors import read_stain_vectors, sample_tissue
-from slideloom.workflows.stains import plan_stains
+from slideloom.workflows.stains import check_stains, plan_stains
 from slideloom.wsi import open_slide
 
 H, E, D = ([0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78])
@@ -117,3 +117,25 @@ def test_a_ring_is_at_least_one_pixel_wide(square: Path, ring_um: float, width_p
         assert plan.ring.width_px == width_px
         with pytest.raises(SettingsError, match="where objects are"):
             plan_stains(slide, settings, mpp=0.5, labels=None)
+
+
+def test_settings_are_refused_before_any_slide_is_opened(tmp_path: Path) -> None:
+    check_stains(MeasureSettings())
+    check_stains(MeasureSettings(stains=True, stain_vectors="estimated", ring_um=2.0))
+    path = _file(tmp_path, {"haematoxylin": H, "eosin": E})
+    check_stains(MeasureSettings(stains=True, stain_vectors=path))
+    with pytest.raises(SettingsError, match="add --stains"):
+        check_stains(MeasureSettings(stain_vectors=path))
+    with pytest.raises(SettingsError, match="no stain vectors"):
+        check_stains(MeasureSettings(stains=True, stain_vectors=_file(tmp_path, {})))
+
+
+@pytest.mark.realdata
+def test_haematoxylin_of_a_real_slide_takes_red_and_eosin_takes_green(data_dir: Path) -> None:
+    with open_slide(data_dir / "slides" / "CMU-1-Small-Region.svs") as slide:
+        found = estimate_stains(sample_tissue(slide))
+    assert found is not None
+    haematoxylin, eosin, _ = found.vectors
+    assert haematoxylin[0] > 3 * eosin[0]
+    assert eosin[1] > 1.3 * haematoxylin[1]
+    assert np.degrees(np.arccos(np.dot(haematoxylin, eosin))) > 35
