@@ -146,9 +146,12 @@ def open_exports(
     wanted = list(formats)
     check_formats(wanted)
     chosen = table_exporters(wanted).values()
-    with ThreadPoolExecutor(max(1, len(chosen))) as pool, ExitStack() as stack:
+    with ExitStack() as stack:
         opened = [item.open(folder / item.file_name, context) for item in chosen]
-        yield _Several([stack.enter_context(file) for file in opened], pool)
+        writers = [stack.enter_context(file) for file in opened]
+        # The threads end first: after Ctrl-C one may still be at work on a file.
+        with ThreadPoolExecutor(max(1, len(chosen))) as pool:
+            yield _Several(writers, pool)
 
 
 class _Several:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count, takewhile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +20,8 @@ def atomic_series(path: Path) -> Iterator[FileSeries]:
 
     They are `NAME.END`, `NAME.2.END`, `NAME.3.END` and so on; those that an earlier and longer
     series left are removed. The first takes its name last, so where it is, the series is whole. A
-    block that fails leaves what was there before, and no other file.
+    block that fails leaves what was there before, and no other file; what a killed process left is
+    cleared by the next try.
 
     Args:
         path: Of the first file.
@@ -30,6 +31,7 @@ def atomic_series(path: Path) -> Iterator[FileSeries]:
     """
     series = FileSeries(path)
     with writing_to(path):
+        series.clear()
         try:
             yield series
             series.finish()
@@ -59,10 +61,10 @@ class FileSeries:
     def finish(self) -> None:
         """Give all files their names."""
         self._close()
-        before = series_paths(self._path)
-        if max(self._count, len(before)) > 1:
+        if self._count > 1 or len(series_paths(self._path)) > 1:
             # From here until all is done there is no first file, so no mixture passes for a whole.
-            for old in before:
+            self._path.unlink(missing_ok=True)
+            for old in series_paths(self._path):
                 old.unlink()
         for number in range(self._count, 0, -1):
             _part(self._path, number).replace(_numbered(self._path, number))
@@ -72,8 +74,8 @@ class FileSeries:
         """Remove what has no name yet."""
         if self._file is not None:
             self._file.close()
-        for number in range(1, self._count + 1):
-            _part(self._path, number).unlink(missing_ok=True)
+        for part in _series(self._path, before=".", after=".part"):
+            part.unlink()
 
     def _close(self) -> None:
         if self._file is not None:
@@ -89,13 +91,23 @@ def series_paths(path: Path) -> list[Path]:
     Examples:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
-        >>> for name in ("a.geojson", "a.2.geojson", "a.4.geojson"):
+        >>> for name in ("a.10.geojson", "a.2.geojson", "a.geojson", "b.geojson"):
         ...     (folder / name).touch()
         >>> [path.name for path in series_paths(folder / "a.geojson")]
-        ['a.geojson', 'a.2.geojson']
+        ['a.geojson', 'a.2.geojson', 'a.10.geojson']
     """
-    later = (_numbered(path, number) for number in count(2))
-    return [*([path] if path.exists() else []), *takewhile(Path.exists, later)]
+    return _series(path)
+
+
+def _series(path: Path, *, before: str = "", after: str = "") -> list[Path]:
+    """Whatever numbers are there: a killed process may have left some of them only."""
+    stem, _, ending = path.name.partition(".")
+    name = re.compile(
+        rf"{re.escape(before + stem)}(?:\.(\d+))?\.{re.escape(ending + after)}", re.ASCII
+    )
+    found = [(name.fullmatch(entry.name), entry) for entry in path.parent.iterdir()]
+    numbered = [(int(match[1] or 1), entry) for match, entry in found if match]
+    return [entry for _, entry in sorted(numbered)]
 
 
 def _numbered(path: Path, number: int) -> Path:

@@ -170,6 +170,17 @@ def test_the_first_file_has_its_name_last(tmp_path: Path, monkeypatch: pytest.Mo
     assert steps == ["a.3.geojson", "a.2.geojson", "a.geojson"]
 
 
+def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
+    # Killed while it gave names, from the last file to the first.
+    for name in (".a.geojson.part", ".a.2.geojson.part", "a.3.geojson", "a.11.geojson"):
+        (tmp_path / name).write_bytes(b"half")
+    kept = ["a.2.geojson.gz", "a.b.geojson", "aa.geojson"]
+    for name in kept:
+        (tmp_path / name).touch()
+    written(tmp_path / "a.geojson", squares(3))
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([*kept, "a.geojson"])
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"no/a\.geojson"):
         written(tmp_path / "no" / "a.geojson", squares(1), split_mb=1)
