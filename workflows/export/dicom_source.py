@@ -20,9 +20,9 @@ from slideloom.workflows.result import SlideRecord, SlideResult
 from slideloom.wsi.readers.dicom_folder import dicom_slides, one_slide_of, series_of
 from slideloom.wsi.source import parse_source
 
-__all__ = ["MM_PER_UM", "quiet_values", "source_image"]
+__all__ = ["quiet_values", "source_image"]
 
-MM_PER_UM = 1e-3
+_MM_PER_UM = 1e-3
 _DICOM_READER = "openslide"
 _DICOM_ENDINGS = (".dcm", "")
 _TILE_PX = 512
@@ -50,10 +50,10 @@ def source_image(result: SlideResult) -> Dataset:
     For a DICOM slide it is that of its finest level, read from the slide's file; what highdicom
     needs and the file leaves out is filled in with empty values and the usual place on the glass.
 
-    For any other slide it is made up: a whole-slide image of the same size and resolution, with
-    identifiers that follow from the slide's content, so that all results of a slide refer to the
-    same image. That image exists nowhere in DICOM. A PACS stores such objects, but shows them on
-    nothing: convert the slide to DICOM first, and run on that.
+    For any other slide it is made up: a whole-slide image of the same size and resolution, of a
+    patient called as the slide, with identifiers that follow from the slide's content, so that all
+    results of a slide refer to the same image. That image exists nowhere in DICOM. A PACS stores
+    such objects, but shows them on nothing: convert the slide to DICOM first, and run on that.
 
     Raises:
         SlideNotFoundError: A DICOM slide is not where it was when it was run.
@@ -103,11 +103,13 @@ def _read(path: Path, record: SlideRecord) -> Dataset:
         with quiet_values():
             header = pydicom.dcmread(path, stop_before_pixels=True)
             size = int(header.TotalPixelMatrixColumns), int(header.TotalPixelMatrixRows)
-            names = [str(header[keyword].value) for keyword in _NAMES_IT]
+            if not all(header[keyword].value for keyword in _NAMES_IT):
+                msg = f"{', '.join(_NAMES_IT)} are not all stated"
+                raise ValueError(msg)
     except (InvalidDicomError, OSError, AttributeError, LookupError, ValueError) as error:
         msg = f"the header of slide '{path}' cannot be read ({error}): copy the file again"
         raise SlideFormatError(msg) from error
-    if size != (record.width, record.height) or not all(names):
+    if size != (record.width, record.height):
         msg = (
             f"slide '{path}' has {size[0]} x {size[1]} px and the result is of one with "
             f"{record.width} x {record.height} px: bring back the slide that was run"
@@ -117,39 +119,27 @@ def _read(path: Path, record: SlideRecord) -> Dataset:
 
 
 def _stand_in(record: SlideRecord) -> Dataset:
-    """What tells a whole-slide image from others; `_complete` adds the rest."""
+    """What objects copy from a whole-slide image or refer to; `_complete` adds the rest.
+
+    It is not the header of a file: no file will hold this image.
+    """
     header = Dataset()
-    header.SpecificCharacterSet = "ISO_IR 192"
-    header.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
     header.SOPClassUID = VLWholeSlideMicroscopyImageStorage
     header.SOPInstanceUID = _uid(record, "image")
     header.StudyInstanceUID = _uid(record, "study")
     header.SeriesInstanceUID = _uid(record, "series")
-    header.Modality = "SM"
-    header.SeriesNumber = 1
-    header.InstanceNumber = 1
     header.PatientID = short_text(record.name)
-    header.PatientName = short_text(record.name, forbidden="\\^=")[:63] + "^"
+    # The mark says that the name has no more components.
+    header.PatientName = short_text(record.name, forbidden="\\^=", most=63) + "^"
     header.ContainerIdentifier = short_text(record.name)
+    header.IssuerOfTheContainerIdentifierSequence = []
+    header.ContainerTypeCodeSequence = []
     header.SpecimenDescriptionSequence = [_specimen(record)]
-    header.OpticalPathSequence = [_optical_path()]
-    header.VolumetricProperties = "VOLUME"
     header.DimensionOrganizationType = "TILED_FULL"
     header.TotalPixelMatrixColumns = record.width
     header.TotalPixelMatrixRows = record.height
-    header.TotalPixelMatrixFocalPlanes = 1
-    header.ImagedVolumeWidth = record.width * record.mpp * MM_PER_UM
-    header.ImagedVolumeHeight = record.height * record.mpp * MM_PER_UM
-    header.ImagedVolumeDepth = _THICKNESS_MM / MM_PER_UM
     header.Rows = header.Columns = _TILE_PX
     header.NumberOfFrames = -(-record.width // _TILE_PX) * -(-record.height // _TILE_PX)
-    header.SamplesPerPixel = 3
-    header.PhotometricInterpretation = "RGB"
-    header.PlanarConfiguration = 0
-    header.BitsAllocated = header.BitsStored = 8
-    header.HighBit = 7
-    header.PixelRepresentation = 0
-    header.LossyImageCompression = "00"
     return header
 
 
@@ -165,7 +155,7 @@ def _complete(header: Dataset, record: SlideRecord) -> None:
     shared = header.SharedFunctionalGroupsSequence[0]
     _default(shared, "PixelMeasuresSequence", [Dataset()])
     measures = shared.PixelMeasuresSequence[0]
-    _default(measures, "PixelSpacing", [record.mpp * MM_PER_UM] * 2)
+    _default(measures, "PixelSpacing", [record.mpp * _MM_PER_UM] * 2)
     _default(measures, "SliceThickness", _THICKNESS_MM)
     # With the usual orientation this puts the whole image at positive coordinates.
     rows_mm, columns_mm = (float(spacing) for spacing in measures.PixelSpacing)
@@ -188,20 +178,6 @@ def _specimen(record: SlideRecord) -> Dataset:
     specimen.IssuerOfTheSpecimenIdentifierSequence = []
     specimen.SpecimenPreparationSequence = []
     return specimen
-
-
-def _optical_path() -> Dataset:
-    path = Dataset()
-    path.OpticalPathIdentifier = "1"
-    path.IlluminationTypeCodeSequence = [_code("111744", "DCM", "Brightfield illumination")]
-    path.IlluminationColorCodeSequence = [_code("414298005", "SCT", "Full Spectrum")]
-    return path
-
-
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
-    return code
 
 
 def _uid(record: SlideRecord, *words: str) -> str:

@@ -118,12 +118,15 @@ def _snomed(word: tuple[str, str]) -> CodedConcept:
     return CodedConcept(value, "SCT", meaning)
 
 
-def short_text(text: str, *, forbidden: str = "\\") -> str:
-    """The text as a DICOM string of at most 64 letters, without those that it cannot hold."""
+def short_text(text: str, *, forbidden: str = "\\", most: int = _MOST_LETTERS) -> str:
+    """The text as a DICOM string of at most 64 letters, with `_` for those that are forbidden.
+
+    What cannot be printed is left out; where nothing stays, the text is `_`.
+    """
     kept = "".join(
         "_" if letter in forbidden else letter for letter in text if letter.isprintable()
     )
-    return kept[:_MOST_LETTERS].strip() or "_"
+    return kept.strip()[:most].strip() or "_"
 
 
 def algorithm_of(record: RunRecord) -> AlgorithmIdentificationSequence:

@@ -5,6 +5,7 @@ from typing import Any
 
 import highdicom as hd
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -122,4 +123,13 @@ def test_a_damaged_header_is_told(tmp_path: Path) -> None:
     path = write_dicom_slide(tmp_path / "S1", PICTURE)[0]
     path.write_bytes(path.read_bytes()[:400])
     with pytest.raises(SlideFormatError, match="cannot be read"):
+        source_image(_of_slide(path))
+
+
+def test_a_slide_that_nothing_can_refer_to_is_refused(tmp_path: Path) -> None:
+    path = write_dicom_slide(tmp_path / "S1", PICTURE, levels=(1,))[0]
+    header = pydicom.dcmread(path)
+    header.StudyInstanceUID = ""
+    header.save_as(path)
+    with pytest.raises(SlideFormatError, match="StudyInstanceUID"):
         source_image(_of_slide(path))
