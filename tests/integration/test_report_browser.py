@@ -178,4 +178,6 @@ def test_it_prints_on_a4(browser: Browser, page: Path) -> None:
     sides = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", data)
     assert 1 <= len(sides) <= 7
     for width, height in sides:
-        np.testing.assert_allclose([float(width), float(height)], A4_POINTS, atol=1)
+        # The table of a run is wide: its page lies on its side.
+        shape = A4_POINTS if page.parent.name != "out" else A4_POINTS[::-1]
+        np.testing.assert_allclose([float(width), float(height)], shape, atol=1)

@@ -158,7 +158,8 @@ def _bad_tiles(record: RunRecord) -> QualityFigure:
             "Stored tiles of the slide's file that are damaged and were read as blank. "
             "Worry at any."
         ),
-        concern=f"{count} damaged tiles were read as blank: objects may be missing there"
+        concern=f"{count} damaged tile{'s were' if count > 1 else ' was'} read as blank: "
+        "objects may be missing there"
         if count
         else "",
     )
