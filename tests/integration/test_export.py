@@ -260,6 +260,17 @@ def test_a_wrong_command_is_one_line_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_files_that_were_written_before_a_fault_are_named(
+    copied: SlideResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new"
+    (out / "made" / "objects.xlsx").mkdir(parents=True)
+    assert export(copied.folder, "--format", "xlsx,csv", "--out", out) == 1
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [str(out / "made" / "objects.csv")]
+    assert "objects.xlsx" in printed.err.splitlines()[0]
+
+
 def test_a_slide_named_twice_is_exported_once(
     copied: SlideResult, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import get_args
 
 from slideloom.errors import OutputError, SettingsError, SlideloomError
-from slideloom.workflows.export import check_formats
+from slideloom.workflows.export import (
+    FOR_QUPATH,
+    check_formats,
+    result_exporters,
+    table_exporters,
+)
 from slideloom.workflows.export.context import ObjectType
 from slideloom.workflows.export.finished import export_result
 from slideloom.workflows.result import RECORD_FILE, WORK_FOLDER, SlideResult, load_result
@@ -119,25 +124,34 @@ def export_all(
     failed = len(found.unfinished)
     for result, place in zip(found.finished, places, strict=True):
         try:
-            written = export_result(
-                result,
-                formats=settings.formats,
-                out=place,
-                split_mb=settings.split_mb,
-                object_type=settings.qupath_type,
-            )
+            for path in _export_one(result, place, settings):
+                print(path, flush=True)
         except SlideloomError as error:
             if debug:
                 raise
             print(f"slideloom: {result.folder}: {' '.join(str(error).split())}", file=sys.stderr)
             failed += 1
-        else:
-            for path in written:
-                print(path)
     if failed:
         total = len(found.finished) + len(found.unfinished)
         print(f"slideloom: {failed} of {total} slides were not exported", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _export_one(result: SlideResult, place: Path, settings: ExportSettings) -> Iterator[Path]:
+    """Each file as soon as it is there; tables are written together, other formats one by one."""
+    check_formats(settings.formats, task=result.record.model.task)
+    for formats in (
+        list(table_exporters(settings.formats)),
+        *([name] for name in result_exporters(settings.formats)),
+    ):
+        own = set(formats) & set(FOR_QUPATH)
+        yield from export_result(
+            result,
+            formats=formats,
+            out=place,
+            split_mb=settings.split_mb if own else None,
+            object_type=settings.qupath_type if own else None,
+        )
 
 
 def _places(results: Sequence[SlideResult], out: Path | None) -> list[Path]:
