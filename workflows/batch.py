@@ -22,6 +22,7 @@ from slideloom.workflows.progress import BarProgress
 from slideloom.workflows.report import TriedSlide, concerns, write_run_report
 from slideloom.workflows.result import COUNTS_FILE, REPORT_FILE, SlideResult
 from slideloom.workflows.run import run_slide
+from slideloom.workflows.stains import check_stains
 from slideloom.wsi import Slide, SlideOptions
 from slideloom.wsi.source import Source, slide_name
 
@@ -69,9 +70,10 @@ def run_batch(
     Raises:
         OutputError: `out` cannot be written to.
         RoiError: There is no such ROI file.
-        SettingsError: A format that no exporter writes.
+        SettingsError: A format that no exporter writes, or settings of stains that cannot be.
     """
     check_formats(config.formats, task=model.spec.task, split_mb=config.split_mb)
+    check_stains(config.measure)
     if config.roi is not None and not config.roi.is_file():
         msg = f"there is no ROI file '{config.roi}': check --roi"
         raise RoiError(msg)

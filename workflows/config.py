@@ -41,9 +41,10 @@ class RunConfig(BaseModel):
             `centre`, see `slideloom.postprocess.masks.windows`.
         probabilities: Whether to keep the probabilities of masks too, as 8-bit images.
         region_px: Aim for the side of a region in model pixels; memory grows with its square.
-        stains: Whether to measure the optical density of haematoxylin, eosin and DAB over each
-            object. The pixels of the objects are read once more for it.
-        stain_vectors: `standard`, `estimated` or a JSON file; see `slideloom.workflows.stains`.
+        stains: Whether to measure the optical density of each stain over each object. The pixels of
+            the objects are read once more for it.
+        stain_vectors: `standard`, `estimated` or a JSON file; see
+            `slideloom.workflows.stain_vectors`.
         ring_um: Width of the ring around each object in which stains are measured too; 0 measures
             none.
         neighbours_um: Radius in which neighbours are counted; None measures no neighbours.

@@ -96,6 +96,7 @@ def _new_overlay(slide: Slide, plan: RunPlan, *, filled: bool) -> Overlay:
         scale=thumbnail.shape[1] / slide.size.width,
         mpp=plan.slide_mpp,
         filled=filled,
+        rois=plan.rois,
     )
 
 

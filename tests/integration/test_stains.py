@@ -16,6 +16,7 @@ from slideloom.postprocess.measure.stain_vectors import STANDARD, StainBasis
 from slideloom.testing import PerfectTileModel, Scene, perfect_spec
 from slideloom.workflows import found as found_module
 from slideloom.workflows import stains as stains_module
+from slideloom.workflows.cli import run_command
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.result import SlideResult
 from slideloom.workflows.run import run_slide
@@ -229,3 +230,12 @@ def test_detections_have_no_stains(
     config = RunConfig(tissue=False).model_copy(update=changed)
     with pytest.raises(SettingsError, match=r"boxes, which own no pixels .* leave out --"):
         run_slide(slide_path, PerfectTileModel(scene, spec=spec), out=tmp_path, config=config)
+
+
+def test_settings_that_cannot_be_stop_the_command_before_any_slide(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", str(tmp_path / "none.tif"), "--model", "nuclei", "--out", str(tmp_path / "out")]
+    (tmp_path / "none.tif").write_bytes(b"no slide")
+    assert run_command([*words, "--ring", "2"]) == 2
+    assert "add --stains" in capsys.readouterr().err
