@@ -49,7 +49,7 @@ class ExportCost:
     size_mb: float
 
 
-def measure_export(folder: Path, objects: int, name: str, *, warm_up: Path) -> ExportCost:
+def measure_export(folder: Path, objects: int, *, name: str, warm_up: Path) -> ExportCost:
     """Export one format from the result in a folder, after one from a small result."""
     with tempfile.TemporaryDirectory(dir=folder) as out:
         export_result(load_result(warm_up), formats=[name], out=Path(out))
@@ -106,7 +106,7 @@ def main(words: Sequence[str] | None = None) -> None:
             folder = Path(place, str(objects))
             made = write_result(folder, Lattice.of(objects))
             for name in given.formats:
-                cost = in_own_process(measure_export, folder, made, name, warm_up=warm_up)
+                cost = in_own_process(measure_export, folder, made, name=name, warm_up=warm_up)
                 print(f"{name}, {made:,} objects: {cost.wall_s:.1f} s", flush=True)
                 costs.append(cost)
     print(f"\n{cost_table(costs)}")

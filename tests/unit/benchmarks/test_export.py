@@ -36,7 +36,7 @@ def test_the_result_holds_the_objects_of_the_lattice(folder: Path, tmp_path: Pat
 
 
 def test_a_cost_is_that_of_the_files(folder: Path) -> None:
-    cost = measure_export(folder, 7, "csv", warm_up=folder)
+    cost = measure_export(folder, 7, name="csv", warm_up=folder)
     assert (cost.format, cost.objects) == ("csv", 7)
     assert cost.size_mb > 0.3
     assert cost.cpu_s > 0
