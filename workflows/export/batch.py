@@ -124,7 +124,7 @@ def export_all(
     failed = len(found.unfinished)
     for result, place in zip(found.finished, places, strict=True):
         try:
-            for path in _export_one(result, place, settings):
+            for path in _export_one(result, place, settings=settings):
                 print(path, flush=True)
         except SlideloomError as error:
             if debug:
@@ -137,7 +137,7 @@ def export_all(
     return 1 if failed else 0
 
 
-def _export_one(result: SlideResult, place: Path, settings: ExportSettings) -> Iterator[Path]:
+def _export_one(result: SlideResult, place: Path, *, settings: ExportSettings) -> Iterator[Path]:
     """Each file as soon as it is there; tables are written together, other formats one by one."""
     check_formats(settings.formats, task=result.record.model.task)
     for formats in (
