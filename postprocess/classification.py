@@ -124,10 +124,10 @@ def tabulate_tiles(
     Returns:
         Columns `id` (UUID), `geometry` (the core as a Polygon, level-0 pixels), `class`, `score`
         (the probability of that class), `probability_<class>` for each class, `area_um2` (of the
-        core), `centroid_x` and `centroid_y` (level-0 pixels), and the flags `at_slide_border` (the
-        core reaches the slide's edge) and `at_roi_border` (it reaches within one model pixel of a
-        ROI's border, from either side; never without ROIs). `attrs["mpp"]` holds micrometres per
-        level-0 pixel.
+        core), `centroid_x_px` and `centroid_y_px` (level-0 pixels), and the flags
+        `at_slide_border` (the core reaches the slide's edge) and `at_roi_border` (it reaches within
+        one model pixel of a ROI's border, from either side; never without ROIs). `attrs["mpp"]`
+        holds micrometres per level-0 pixel.
     """
     row, class_id = np.nonzero(assigned)
     cores, probabilities = tiles.cores[row], tiles.probabilities[row]
@@ -145,8 +145,8 @@ def tabulate_tiles(
             "score": probabilities[np.arange(len(row)), class_id],
             **{f"probability_{name}": probabilities[:, k] for k, name in enumerate(class_names)},
             "area_um2": sides.prod(axis=1),
-            "centroid_x": centre[:, 0],
-            "centroid_y": centre[:, 1],
+            "centroid_x_px": centre[:, 0],
+            "centroid_y_px": centre[:, 1],
             "at_slide_border": at_border,
             "at_roi_border": shapely.dwithin(_borders(rois), geometry, scale.factor),
         },

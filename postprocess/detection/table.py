@@ -40,7 +40,7 @@ def tabulate_detections(
     Returns:
         Columns `id` (UUID), `geometry` (level-0 pixels; the box as a Polygon, or a Point), `class`,
         `score`, `area_um2` (of the box; 0 for points), for boxes `bbox_width_um` and
-        `bbox_height_um`, `centroid_x` and `centroid_y` (level-0 pixels), and the flags
+        `bbox_height_um`, `centroid_x_px` and `centroid_y_px` (level-0 pixels), and the flags
         `at_slide_border` (the box reaches the slide's outermost rows and columns), `at_roi_border`
         (it reaches within one model pixel of a ROI's border, from either side; never without ROIs)
         and `recombined`. `attrs["mpp"]` holds micrometres per level-0 pixel.
@@ -64,8 +64,8 @@ def tabulate_detections(
             "score": found.score,
             "area_um2": width * height,
             **sizes,
-            "centroid_x": centre[:, 0],
-            "centroid_y": centre[:, 1],
+            "centroid_x_px": centre[:, 0],
+            "centroid_y_px": centre[:, 1],
             "at_slide_border": at_border,
             "at_roi_border": shapely.dwithin(borders, geometry, factor),
             "recombined": found.recombined,

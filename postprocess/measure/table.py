@@ -79,8 +79,8 @@ def tabulate_objects(
         Columns `id` (UUID), `geometry` (level-0 pixels), `class`, `score`; the sizes `area_um2`,
         `perimeter_um`, `equivalent_diameter_um`, `major_axis_um`, `minor_axis_um`,
         `bbox_width_um` and `bbox_height_um`; the forms `orientation_deg`, `eccentricity`,
-        `circularity`, `solidity` and `holes` (their number); `centroid_x` and `centroid_y` (level-0
-        pixels); and the flags
+        `circularity`, `solidity` and `holes` (their number); `centroid_x_px` and
+        `centroid_y_px` (level-0 pixels); and the flags
         `at_slide_border` (a pixel of the slide's outermost rows and columns belongs to the
         object), `at_roi_border` (the object reaches within one model pixel of a ROI's border, from
         either side; never without ROIs), `recombined` and `has_holes`. `attrs["mpp"]` holds
@@ -109,8 +109,8 @@ def tabulate_objects(
             "circularity": circularity(shapes.area_px, outlines.perimeter_px),
             "solidity": shapes.solidity,
             "holes": outlines.holes,
-            "centroid_x": centroids[:, 0] * factor,
-            "centroid_y": centroids[:, 1] * factor,
+            "centroid_x_px": centroids[:, 0] * factor,
+            "centroid_y_px": centroids[:, 1] * factor,
             "at_slide_border": (boxes[:, :2] <= 0).any(axis=1)
             | (boxes[:, 2] >= scale.extent.width)
             | (boxes[:, 3] >= scale.extent.height),

@@ -135,14 +135,14 @@ def test_the_table_has_what_the_scverse_expects(
     assert table.obs["class"].cat.categories.tolist() == [item.name for item in classes]
     colors = ["#{:02x}{:02x}{:02x}".format(*item.color) for item in classes]
     assert list(table.uns["class_colors"]) == colors
-    places = truth[["centroid_x", "centroid_y"]].to_numpy()
+    places = truth[["centroid_x_px", "centroid_y_px"]].to_numpy()
     np.testing.assert_array_equal(table.obsm["spatial"], places)
     assert table.X.dtype == np.float64
     measured = set(truth.columns[truth.dtypes.map(lambda kind: kind.kind in "fi")])
     if kind in ("semantic", "overlapping"):
         assert truth["score"].isna().all()
         measured.remove("score")
-    assert set(table.var_names) == measured - {"centroid_x", "centroid_y"}
+    assert set(table.var_names) == measured - {"centroid_x_px", "centroid_y_px"}
     for name in table.var_names:
         np.testing.assert_array_equal(column(store, name), truth[name].to_numpy(np.float64))
     assert table.obs["at_slide_border"].tolist() == truth["at_slide_border"].tolist()

@@ -38,7 +38,7 @@ def _spec(scene: Scene, kind: str, *, tile_px: int) -> ModelSpec:
 
 def _expected(objects: gpd.GeoDataFrame, scene: Scene) -> pd.DataFrame:
     """From the table's own centroids, all pairs at once."""
-    xy = objects[["centroid_x", "centroid_y"]].to_numpy() * objects.attrs["mpp"]
+    xy = objects[["centroid_x_px", "centroid_y_px"]].to_numpy() * objects.attrs["mpp"]
     distance = np.hypot(*(xy[:, None] - xy).T)
     np.fill_diagonal(distance, np.inf)
     own = objects["class"].to_numpy()

@@ -120,7 +120,7 @@ def test_fluorescence_runs_with_its_channels(
     for name in ("cells", "truth"):
         table = load_result(tmp_path / "out" / name).objects
         # Beyond its edge a slide is white where it is a picture of light, black where it glows.
-        near = table.centroid_x.between(300, 850) & table.centroid_y.between(300, 630)
+        near = table.centroid_x_px.between(300, 850) & table.centroid_y_px.between(300, 630)
         inside.append(table.geometry[near].reset_index(drop=True))
     assert len(inside[0]) == len(inside[1]) > 100
     assert inside[0].geom_equals(inside[1]).all()

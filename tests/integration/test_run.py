@@ -154,10 +154,10 @@ def test_rois_keep_the_objects_inside_and_skip_far_tiles(
     assert part.counts["roi"].unique().tolist() == ["area 0", "area 1"]
     assert part.counts["count"].sum() == len(part.objects) > 0
     # An object in a ROI is the same object as in the whole slide's result.
-    by_place = whole.objects.set_index(["centroid_x", "centroid_y"])["area_um2"]
+    by_place = whole.objects.set_index(["centroid_x_px", "centroid_y_px"])["area_um2"]
     small = part.objects[part.objects["class"] == "nucleus"]
     for row in small.itertuples():
-        assert by_place[row.centroid_x, row.centroid_y] == row.area_um2
+        assert by_place[row.centroid_x_px, row.centroid_y_px] == row.area_um2
     inside = shapely.union_all(shapely.buffer(areas, -20))
     whole_inside = whole.objects[whole.objects["class"] == "nucleus"].geometry.within(inside)
     part_inside = small.geometry.within(inside)

@@ -109,8 +109,8 @@ def make_objects(count: int = 400, *, seed: int = 5) -> gpd.GeoDataFrame:
             "area_um2": area,
             "circularity": rng.beta(9, 2, count),
             "haematoxylin_od_mean": density,
-            "centroid_x": x,
-            "centroid_y": y,
+            "centroid_x_px": x,
+            "centroid_y_px": y,
         },
         geometry=shapely.box(x - 9, y - 9, x + 9, y + 9),
     )

@@ -147,25 +147,25 @@ def _complete(header: Dataset, record: SlideRecord) -> None:
     """Add what highdicom asks of every source image, where it is missing."""
     for keyword in _MAY_BE_EMPTY:
         _default(header, keyword, "")
-    _default(header, "Modality", "SM")
-    _default(header, "FrameOfReferenceUID", _uid(record, "place", header.SeriesInstanceUID))
-    _default(header, "PositionReferenceIndicator", "SLIDE_CORNER")
-    _default(header, "ImageOrientationSlide", _ORIENTATION)
-    _default(header, "SharedFunctionalGroupsSequence", [Dataset()])
+    _default(header, "Modality", value="SM")
+    _default(header, "FrameOfReferenceUID", value=_uid(record, "place", header.SeriesInstanceUID))
+    _default(header, "PositionReferenceIndicator", value="SLIDE_CORNER")
+    _default(header, "ImageOrientationSlide", value=_ORIENTATION)
+    _default(header, "SharedFunctionalGroupsSequence", value=[Dataset()])
     shared = header.SharedFunctionalGroupsSequence[0]
-    _default(shared, "PixelMeasuresSequence", [Dataset()])
+    _default(shared, "PixelMeasuresSequence", value=[Dataset()])
     measures = shared.PixelMeasuresSequence[0]
-    _default(measures, "PixelSpacing", [record.mpp * _MM_PER_UM] * 2)
-    _default(measures, "SliceThickness", _THICKNESS_MM)
+    _default(measures, "PixelSpacing", value=[record.mpp * _MM_PER_UM] * 2)
+    _default(measures, "SliceThickness", value=_THICKNESS_MM)
     # With the usual orientation this puts the whole image at positive coordinates.
     rows_mm, columns_mm = (float(spacing) for spacing in measures.PixelSpacing)
     origin = Dataset()
     origin.XOffsetInSlideCoordinateSystem = round(record.height * rows_mm, 6)
     origin.YOffsetInSlideCoordinateSystem = round(record.width * columns_mm, 6)
-    _default(header, "TotalPixelMatrixOriginSequence", [origin])
+    _default(header, "TotalPixelMatrixOriginSequence", value=[origin])
 
 
-def _default(dataset: Dataset, keyword: str, value: Any) -> None:  # noqa: ANN401
+def _default(dataset: Dataset, keyword: str, *, value: Any) -> None:  # noqa: ANN401
     """Set what is missing; an empty sequence is missing too."""
     if keyword not in dataset or (isinstance(value, list) and not dataset[keyword].value):
         setattr(dataset, keyword, value)

@@ -8,7 +8,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 __all__ = ["measured_columns", "measurement_name"]
 
 # QuPath tells where an object is by itself, in its own coordinates.
-_PLACES = ("centroid_x", "centroid_y")
+_PLACES = ("centroid_x_px", "centroid_y_px")
 # As QuPath writes them in its own measurements; `um` as it stands in file names and scripts.
 _WORDS = {"um2": "um^2", "bbox": "bounding box", "od": "OD", "dab": "DAB", "roi": "ROI"}
 

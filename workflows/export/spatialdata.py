@@ -34,7 +34,7 @@ _OVERVIEW_PX = 4000
 _CHUNK_PX = 1024
 # Points of a detector have no size; this is that of a small nucleus.
 _POINT_RADIUS_UM = 4.0
-_PLACES = ["centroid_x", "centroid_y"]
+_PLACES = ["centroid_x_px", "centroid_y_px"]
 
 
 def write_spatialdata(result: SlideResult, path: Path) -> None:

@@ -42,8 +42,8 @@ _NUMBER_FORMATS = {
     "_percent_of_roi": "0.00",
     "_percent_of_tissue": "0.00",
     "_per_mm2": "0.0",
-    "centroid_x": "0.0",
-    "centroid_y": "0.0",
+    "centroid_x_px": "0.0",
+    "centroid_y_px": "0.0",
 }
 # A header needs room for the button of the filter.
 _FILTER_BUTTON = 4
@@ -55,7 +55,7 @@ _UNITS = (
     ("columns with _percent", "percent"),
     ("columns that end in _per_mm2", "objects per square millimetre"),
     ("columns with _od", "optical density"),
-    ("centroid_x, centroid_y", "level-0 pixels from the slide's top left"),
+    ("centroid_x_px, centroid_y_px", "level-0 pixels from the slide's top left"),
     ("an empty cell", "not measured, or not defined for this row"),
 )
 

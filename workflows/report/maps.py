@@ -101,9 +101,9 @@ def slide_maps(folder: Path, record: RunRecord) -> tuple[SlideMap, ...]:
 def _density_maps(folder: Path, record: RunRecord) -> Iterator[SlideMap]:
     cell_um = _cell_um(record)
     cell_px = cell_um / record.slide.mpp
-    counted = _count_centroids(folder, record, cell_px)
+    counted = _count_centroids(folder, record, cell_px=cell_px)
     areas_mm2 = _cell_areas(record, cell_px) * record.slide.mpp**2 / 1e6
-    source = f"{OBJECTS_FILE}#centroid_x, centroid_y"
+    source = f"{OBJECTS_FILE}#centroid_x_px, centroid_y_px"
     groups: list[tuple[ModelClass | None, Grid]] = [(None, counted.sum(axis=0))]
     chosen = _most(counted.sum(axis=(1, 2)), _MOST_MAPS - 1)
     if len(chosen) > 1:
@@ -123,15 +123,15 @@ def _density_maps(folder: Path, record: RunRecord) -> Iterator[SlideMap]:
         )
 
 
-def _count_centroids(folder: Path, record: RunRecord, cell_px: float) -> Grid:
+def _count_centroids(folder: Path, record: RunRecord, *, cell_px: float) -> Grid:
     """`(classes, rows, cols)`, objects whose centroid lies in the cell."""
     names = [item.name for item in record.model.classes]
     rows, cols = _shape(record, cell_px)
     counted = np.zeros((len(names), rows, cols))
     columns = Columns(folder / OBJECTS_FILE, names)
-    if "centroid_x" not in columns:
+    if "centroid_x_px" not in columns:
         return counted
-    for part in columns.parts("centroid_x", "centroid_y"):
+    for part in columns.parts("centroid_x_px", "centroid_y_px"):
         cell = np.floor(part.values / cell_px).astype(np.int64)
         inside = part.class_id >= 0
         col = np.clip(cell[inside, 0], 0, cols - 1)
@@ -146,7 +146,7 @@ def _cover_maps(folder: Path, record: RunRecord) -> Iterator[SlideMap]:
     classes, overlapping = record.model.classes, record.model.overlapping
     # Classes that may overlap have an image each.
     names = [f"class-{number + 1}" if overlapping else "classes" for number in range(len(classes))]
-    level, level_mpp = _level(folder / _IMAGES / names[0], record, cell_um)
+    level, level_mpp = _level(folder / _IMAGES / names[0], record, cell_um=cell_um)
     covers = []
     for number, name in enumerate(names):
         pixels: Any = zarr.open_array(folder / _IMAGES / name / str(level), mode="r")[:]
@@ -202,7 +202,7 @@ def _cell_areas(record: RunRecord, cell_px: float) -> Grid:
     return np.outer(heights, widths)
 
 
-def _level(image: Path, record: RunRecord, cell_um: float) -> tuple[int, float]:
+def _level(image: Path, record: RunRecord, *, cell_um: float) -> tuple[int, float]:
     """The coarsest level that still samples a cell well, and its um per pixel."""
     levels = sum(path.name.isdigit() for path in image.iterdir())
     fitting = [

@@ -68,16 +68,16 @@ def embed_jpeg(
         for quality in _QUALITIES:
             data = _jpeg(small, quality)
             if data.size <= most_bytes:
-                return _embedded("jpeg", data, small)
+                return _embedded(small, data, kind="jpeg")
         if side_px <= _LEAST_SIDE_PX:
-            return _embedded("jpeg", data, small)
+            return _embedded(small, data, kind="jpeg")
         side_px = side_px * 3 // 4
 
 
 def embed_png(picture: Picture) -> EmbeddedPicture:
     """The very pixels, `(y, x, 4)` RGBA."""
     _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGBA2BGRA))
-    return _embedded("png", np.asarray(data, np.uint8), picture)
+    return _embedded(picture, np.asarray(data, np.uint8), kind="png")
 
 
 def _jpeg(picture: Picture, quality: int) -> NDArray[np.uint8]:
@@ -92,7 +92,7 @@ def _jpeg(picture: Picture, quality: int) -> NDArray[np.uint8]:
     return np.asarray(data, np.uint8)
 
 
-def _embedded(kind: str, data: NDArray[np.uint8], picture: Picture) -> EmbeddedPicture:
+def _embedded(picture: Picture, data: NDArray[np.uint8], *, kind: str) -> EmbeddedPicture:
     text = b64encode(data.tobytes()).decode("ascii")
     height, width = picture.shape[:2]
     return EmbeddedPicture(url=f"data:image/{kind};base64,{text}", width=width, height=height)

@@ -74,7 +74,7 @@ def test_each_tile_is_a_square_with_its_class_and_all_probabilities() -> None:
     for tile, shares, row in rows:
         core = tile.core
         assert row.geometry.equals(shapely.box(2 * core.x0, 2 * core.y0, 2 * core.x1, 2 * core.y1))
-        assert (row.centroid_x, row.centroid_y) == (core.x0 + core.x1, core.y0 + core.y1)
+        assert (row.centroid_x_px, row.centroid_y_px) == (core.x0 + core.x1, core.y0 + core.y1)
         assert row.area_um2 == core.width * core.height * 0.25
         assert row.score == max(shares)
         assert row.at_slide_border == (
@@ -96,7 +96,7 @@ def test_a_tile_of_two_classes_has_two_rows_and_one_of_none_has_none() -> None:
     table = tabulate_tiles(tiles, assigned=assigned, scale=SCALE, class_names=NAMES, seed="s")
     assert table["class"].tolist() == ["tumour", "fat tissue", "fat tissue"]
     assert table["score"].tolist() == tiles.probabilities[[0, 0, 2], [0, 1, 1]].tolist()
-    assert table["centroid_x"].tolist() == [32, 32, 160]
+    assert table["centroid_x_px"].tolist() == [32, 32, 160]
     assert table["id"].is_unique
 
 

@@ -37,8 +37,8 @@ def test_boxes_have_sizes_in_micrometres_and_places_in_level_0_pixels() -> None:
     assert table["area_um2"].tolist() == [10, 9.5 * 3 / 4, 21.25]
     assert table["bbox_width_um"].tolist() == [2, 4.75, 4.25]
     assert table["bbox_height_um"].tolist() == [5, 1.5, 5]
-    assert table["centroid_x"].tolist() == [24, 189.5, 9.5]
-    assert table["centroid_y"].tolist() == [50, 5, 90]
+    assert table["centroid_x_px"].tolist() == [24, 189.5, 9.5]
+    assert table["centroid_y_px"].tolist() == [50, 5, 90]
     assert table["at_slide_border"].tolist() == [False, True, True]
     assert table["recombined"].tolist() == [False, True, False]
     assert not table["at_roi_border"].any()

@@ -53,8 +53,8 @@ def test_a_row_states_places_in_level_0_pixels_and_sizes_in_micrometres() -> Non
     assert SCALE.factor == 2.5
     assert table["class"].tolist() == ["tumour", "stroma", "other", "tumour"]
     assert table["area_um2"].tolist() == pytest.approx([12 / 4, 20 / 4, 1 / 4, 14 / 4])
-    assert table["centroid_x"].tolist()[:3] == pytest.approx([7 * 2.5, 35 * 2.5, 20.5 * 2.5])
-    assert table["centroid_y"].tolist()[:3] == pytest.approx([2 * 2.5, 11 * 2.5, 20.5 * 2.5])
+    assert table["centroid_x_px"].tolist()[:3] == pytest.approx([7 * 2.5, 35 * 2.5, 20.5 * 2.5])
+    assert table["centroid_y_px"].tolist()[:3] == pytest.approx([2 * 2.5, 11 * 2.5, 20.5 * 2.5])
     assert table.geometry.bounds.to_numpy()[1].tolist() == [75, 25, 100, 30]
     # Of a pixel, the line through the middles of its four edges; in micrometres, not pixels.
     assert table["perimeter_um"].tolist()[2] == pytest.approx(4 * np.sqrt(0.5) * 0.5)
@@ -156,8 +156,8 @@ def test_areas_are_pixel_counts_and_polygon_areas(seed: int, mpp: float, slide_m
     np.testing.assert_allclose(table["area_um2"], pixels[pixels > 0] * mpp**2)
     np.testing.assert_allclose(table.geometry.area * slide_mpp**2, table["area_um2"])
     places = shapely.centroid(table.geometry.to_numpy())
-    np.testing.assert_allclose(table["centroid_x"], shapely.get_x(places))
-    np.testing.assert_allclose(table["centroid_y"], shapely.get_y(places))
+    np.testing.assert_allclose(table["centroid_x_px"], shapely.get_x(places))
+    np.testing.assert_allclose(table["centroid_y_px"], shapely.get_y(places))
     assert table.geometry.is_valid.all()
 
 

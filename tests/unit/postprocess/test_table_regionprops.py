@@ -74,8 +74,8 @@ def test_sizes_and_places(table: gpd.GeoDataFrame, expected: dict[str, NDArray[A
         side = (expected[high] - expected[low]) * MPP
         np.testing.assert_allclose(table[f"bbox_{name}_um"], side)
     # Level-0 pixels are half as large, and places are counted from the pixel's corner.
-    np.testing.assert_allclose(table["centroid_x"], 2 * (expected["centroid-1"] + 0.5))
-    np.testing.assert_allclose(table["centroid_y"], 2 * (expected["centroid-0"] + 0.5))
+    np.testing.assert_allclose(table["centroid_x_px"], 2 * (expected["centroid-1"] + 0.5))
+    np.testing.assert_allclose(table["centroid_y_px"], 2 * (expected["centroid-0"] + 0.5))
 
 
 def test_axes_and_angles(table: gpd.GeoDataFrame, expected: dict[str, NDArray[Any]]) -> None:
@@ -120,7 +120,7 @@ def test_boxes(expected: dict[str, NDArray[Any]]) -> None:
         one = regionprops_table(filled, properties=("area", "centroid"))
         row = table.iloc[number - 1]
         assert row["area_um2"] == one["area"][0] * MPP**2
-        assert row["centroid_x"] == pytest.approx(2 * (one["centroid-1"][0] + 0.5))
-        assert row["centroid_y"] == pytest.approx(2 * (one["centroid-0"][0] + 0.5))
+        assert row["centroid_x_px"] == pytest.approx(2 * (one["centroid-1"][0] + 0.5))
+        assert row["centroid_y_px"] == pytest.approx(2 * (one["centroid-0"][0] + 0.5))
     np.testing.assert_allclose(table["bbox_width_um"], (boxes[:, 2] - boxes[:, 0]) * MPP)
     np.testing.assert_allclose(table["bbox_height_um"], (boxes[:, 3] - boxes[:, 1]) * MPP)

@@ -38,7 +38,7 @@ def table(*shapes: shapely.Geometry | None, **columns: Any) -> gpd.GeoDataFrame:
         "class": ["tumour"] * count,
         "score": np.full(count, 0.3, np.float32),
         "area_um2": np.arange(count) + 0.5,
-        "centroid_x": np.arange(count) * 9.0,
+        "centroid_x_px": np.arange(count) * 9.0,
         "has_holes": np.arange(count) % 2 == 0,
     }
     return gpd.GeoDataFrame(values | columns, geometry=list(shapes))

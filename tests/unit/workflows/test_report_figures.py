@@ -187,10 +187,10 @@ def test_every_cell_of_a_density_map_is_the_tables(
     for item in maps:
         name = item.one("h3").text
         chosen = objects if name == "All objects" else objects[objects["class"] == name]
-        counts = np.histogram2d(chosen["centroid_y"], chosen["centroid_x"], bins=edges)[0]
+        counts = np.histogram2d(chosen["centroid_y_px"], chosen["centroid_x_px"], bins=edges)[0]
         areas = np.outer(np.diff(edges[0]), np.diff(edges[1])) * MPP**2 / 1e6
         density = counts / areas
-        source = "objects.parquet#centroid_x, centroid_y"
+        source = "objects.parquet#centroid_x_px, centroid_y_px"
         assert figure(item, source, figure="highest", of=name) == pytest.approx(density.max())
         cells = cells_of(item.one("image"))
         assert cells.shape == (*counts.shape, 4)
