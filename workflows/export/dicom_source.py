@@ -146,7 +146,7 @@ def _stand_in(record: SlideRecord) -> Dataset:
 def _complete(header: Dataset, record: SlideRecord) -> None:
     """Add what highdicom asks of every source image, where it is missing."""
     for keyword in _MAY_BE_EMPTY:
-        _default(header, keyword, "")
+        _default(header, keyword, value="")
     _default(header, "Modality", value="SM")
     _default(header, "FrameOfReferenceUID", value=_uid(record, "place", header.SeriesInstanceUID))
     _default(header, "PositionReferenceIndicator", value="SLIDE_CORNER")
