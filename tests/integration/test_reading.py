@@ -57,7 +57,7 @@ def test_a_damaged_tile_fails_its_slide_and_says_what_can_be_done(
     assert run_command([*words, "--on-bad-tile", "blank"]) == 0
     (row,) = pd.read_csv(tmp_path / "out" / "manifest.csv").to_dict("records")
     assert (row["status"], row["bad_tiles"]) == ("done", 1)
-    assert "1 damaged tiles were read as blank" in capsys.readouterr().err
+    assert "1 damaged tile was read as blank" in capsys.readouterr().err
     record = load_result(tmp_path / "out" / "damaged").record
     assert record.qa.bad_tiles == 1
     assert record.slide.options.on_bad_tile == "blank"
