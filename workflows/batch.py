@@ -176,12 +176,16 @@ def print_outcomes(outcomes: Sequence[SlideOutcome], out: Path, *, traces: bool)
             if traces:
                 print(outcome.trace, file=sys.stderr)
         else:
-            totals = outcome.result.counts.groupby("class", sort=False)["count"].sum()
-            found = ", ".join(f"{count} {name}" for name, count in totals.items())
+            # Not the table of counts: an object in two ROIs stands there twice.
+            record = outcome.result.record
+            unit = " tiles" if record.model.task == "classification" else ""
+            found = ", ".join(f"{count} {name}{unit}" for name, count in record.counts.items())
             report = out / slide_name(outcome.slide) / REPORT_FILE
             print(f"{outcome.slide}: {found}; see {report}")
             for concern in concerns(outcome.result.record):
                 print(f"slideloom: {outcome.slide}: {concern}", file=sys.stderr)
+    if len(outcomes) > 1:
+        print(f"all slides: {out / REPORT_FILE}")
     failed = sum(outcome.result is None for outcome in outcomes)
     if failed:
         print(
