@@ -106,10 +106,10 @@ def _draw(overlay: Future[Overlay], objects: gpd.GeoDataFrame) -> None:
 
 def counted_areas(plan: RunPlan) -> list[CountedArea]:
     """The areas that objects are counted in: the ROIs, or else the whole slide."""
-    tissue = None if plan.tissue is None else tissue_outline(plan.tissue)
     if not plan.rois:
-        tissue_um2 = np.nan if tissue is None else plan.tissue_um2
+        tissue_um2 = np.nan if plan.tissue is None else plan.tissue_um2
         return [CountedArea(name="", area_um2=plan.tissue_um2, tissue_um2=tissue_um2)]
+    tissue = None if plan.tissue is None else tissue_outline(plan.tissue)
     pixel_um2, areas = plan.slide_mpp**2, []
     for roi in plan.rois:
         roi_um2 = float(shapely.area(roi.geometry)) * pixel_um2
