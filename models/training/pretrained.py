@@ -20,6 +20,7 @@ from torch import nn
 
 from slideloom.errors import SettingsError
 from slideloom.models.spec import ModelSpec
+from slideloom.models.training.quiet import log_level
 
 __all__ = ["load_encoder_weights", "load_pretrained"]
 
@@ -125,7 +126,8 @@ def _of_values(name: str, encoder: nn.Module, *, values: dict[str, Any]) -> nn.M
         trained.load_state_dict(values, strict=False)
         return trained
     if name.startswith("tu-"):
-        with _no_warnings_of_timm():
+        # timm warns of the layers that a cut network does not have, which is as it should be.
+        with log_level("timm.models", logging.ERROR):
             cut: nn.Module = get_encoder(
                 name, depth=depth, weights=True, pretrained_cfg_overlay={"state_dict": values}
             )
@@ -133,18 +135,6 @@ def _of_values(name: str, encoder: nn.Module, *, values: dict[str, Any]) -> nn.M
     native: nn.Module = get_encoder(name, depth=depth, weights=None)
     native.load_state_dict(values)
     return native
-
-
-@contextmanager
-def _no_warnings_of_timm() -> Iterator[None]:
-    """Timm warns of the layers that a cut network does not have, which is as it should be."""
-    logger = logging.getLogger("timm.models")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def _encoder_of(network: nn.Module) -> nn.Module | None:

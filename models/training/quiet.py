@@ -1,4 +1,4 @@
-"""Keep Lightning's remarks on matters that are settled here from users."""
+"""Keep remarks of libraries on matters that are settled here from users."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["quiet_lightning"]
+__all__ = ["log_level", "quiet_lightning"]
 
 _REMARKS = (
     # Two cores have none to spare for loader processes.
@@ -20,15 +20,21 @@ _REMARKS = (
 
 
 @contextmanager
+def log_level(name: str, level: int) -> Iterator[None]:
+    """Silence what a library logs below a level."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Silence remarks by their text, and messages below warnings."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            for remark in _REMARKS:
-                warnings.filterwarnings("ignore", message=remark)
-            yield
-    finally:
-        logger.setLevel(level)
+    with log_level("lightning.pytorch", logging.WARNING), warnings.catch_warnings():
+        for remark in _REMARKS:
+            warnings.filterwarnings("ignore", message=remark)
+        yield
