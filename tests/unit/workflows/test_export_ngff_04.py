@@ -7,7 +7,6 @@ from ome_zarr.io import parse_url
 from ome_zarr.reader import Node, Reader
 from ome_zarr_models.v04.image_label import ImageLabelAttrs
 
-from slideloom.errors import OutputError, SettingsError
 from slideloom.workflows.export.ngff_04 import write_ngff_04
 from slideloom.workflows.result import LABELS_FOLDER, PROBABILITIES_FOLDER, SlideResult
 from tests.makers.masked_results import (
@@ -15,7 +14,6 @@ from tests.makers.masked_results import (
     MPP,
     MaskKind,
     class_areas_px,
-    retold,
 )
 
 
@@ -137,25 +135,3 @@ def test_a_store_that_stands_there_is_replaced(
         write_ngff_04(masked_results[kind], store)
     assert [node.metadata["name"] for node in nodes_of(store / "labels")] == ["classes"]
     assert list(tmp_path.iterdir()) == [store]
-
-
-@pytest.mark.parametrize(
-    ("task", "held"), [("detection", "boxes or points"), ("classification", "classes of tiles")]
-)
-def test_results_without_masks_are_refused(
-    masked_results: dict[MaskKind, SlideResult], tmp_path: Path, task: str, held: str
-) -> None:
-    result = retold(masked_results["objects"], task=task, name="found")
-    words = rf"holds {held} of model 'found' \({task}\): choose a format of objects"
-    with pytest.raises(SettingsError, match=words):
-        write_ngff_04(result, tmp_path / "a.ome.zarr")
-    assert not list(tmp_path.iterdir())
-
-
-def test_masks_that_were_removed_are_missed(
-    masked_results: dict[MaskKind, SlideResult], tmp_path: Path
-) -> None:
-    result = SlideResult(folder=tmp_path, record=masked_results["objects"].record)
-    with pytest.raises(OutputError, match="there are no labels"):
-        write_ngff_04(result, tmp_path / "a.ome.zarr")
-    assert not list(tmp_path.iterdir())

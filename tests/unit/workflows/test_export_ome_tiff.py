@@ -6,7 +6,6 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from slideloom.errors import OutputError, SettingsError
 from slideloom.workflows.export.ome_tiff import write_ome_tiff
 from slideloom.workflows.result import SlideResult
 from slideloom.wsi import Box, Mpp, open_slide
@@ -17,7 +16,6 @@ from tests.makers.masked_results import (
     MaskKind,
     bars,
     class_areas_px,
-    retold,
 )
 
 OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"
@@ -122,25 +120,3 @@ def test_the_same_result_gives_the_same_file(
     path.write_text("what stood here before")
     write_ome_tiff(masked_results["overlapping"], path)
     assert path.read_bytes() == files["overlapping"].read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("task", "held"), [("detection", "boxes or points"), ("classification", "classes of tiles")]
-)
-def test_results_without_masks_are_refused(
-    masked_results: dict[MaskKind, SlideResult], tmp_path: Path, task: str, held: str
-) -> None:
-    result = retold(masked_results["objects"], task=task, name="found")
-    words = rf"holds {held} of model 'found' \({task}\): choose a format of objects"
-    with pytest.raises(SettingsError, match=words):
-        write_ome_tiff(result, tmp_path / "a.ome.tif")
-    assert not list(tmp_path.iterdir())
-
-
-def test_masks_that_were_removed_are_missed(
-    masked_results: dict[MaskKind, SlideResult], tmp_path: Path
-) -> None:
-    result = SlideResult(folder=tmp_path, record=masked_results["objects"].record)
-    with pytest.raises(OutputError, match="there are no labels"):
-        write_ome_tiff(result, tmp_path / "a.ome.tif")
-    assert not list(tmp_path.iterdir())
