@@ -12,6 +12,8 @@
     +-- RoiError                (ValueError)         a region of interest that cannot be used
     +-- AnnotationError         (ValueError)         an annotation file that cannot be opened
     +-- OutputError             (OSError)            the output folder cannot be used
+    |   +-- RunLockedError                           another run writes to the output folder
+    +-- RunStoppedError                              a run ended early because it was asked to
 
 A message says in one sentence what was asked and what was found, and in one what to do.
 """
@@ -24,6 +26,8 @@ __all__ = [
     "OutputError",
     "RegionError",
     "RoiError",
+    "RunLockedError",
+    "RunStoppedError",
     "SettingsError",
     "SlideAccessError",
     "SlideFormatError",
@@ -78,3 +82,11 @@ class AnnotationError(SlideloomError, ValueError):
 
 class OutputError(SlideloomError, OSError):
     """The output folder cannot be used."""
+
+
+class RunLockedError(OutputError):
+    """Another run writes to the output folder at this moment."""
+
+
+class RunStoppedError(SlideloomError):
+    """A run ended early because it was asked to; the same call again goes on from there."""

@@ -1,0 +1,62 @@
+"""Where the graph of a run is computed: in threads of this process, or on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from dask.callbacks import Callback
+from dask.threaded import get
+
+__all__ = ["Executor", "Graph", "Threads"]
+
+Graph = Mapping[str, Any]
+"""A Dask graph: a tuple that begins with a function is a task, all else is data; a text that is the
+key of another node stands for what comes of that."""
+
+
+class Executor(Protocol):
+    """Computes graphs.
+
+    Attributes:
+        workers: Tasks in work at one time.
+        elsewhere: Whether tasks run in other processes, so that their data have to be pickled and
+            cannot tell of their progress.
+    """
+
+    workers: int
+    elsewhere: bool
+
+    def run(self, graph: Graph, *, done: Callable[[str], None]) -> None:
+        """Compute all nodes; the first error ends it, once the tasks in work have ended.
+
+        Args:
+            graph: The graph; results of tasks are thrown away.
+            done: Told the key of each task when it has ended.
+        """
+        ...
+
+
+class Threads:
+    """Threads of this process, which share one network.
+
+    Args:
+        workers: Tasks in work at one time.
+    """
+
+    elsewhere = False
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def run(self, graph: Graph, *, done: Callable[[str], None]) -> None:
+        """See `Executor`."""
+
+        def ended(key: str, *_: object) -> None:
+            done(key)
+
+        # Leaving the block waits for what is in work, so nothing writes after an error.
+        # The callback is given to this call: one that is set up in a `with` hears of all graphs.
+        with ThreadPoolExecutor(self.workers) as pool:
+            get(graph, list(graph), pool=pool, callbacks=[Callback(posttask=ended)])
