@@ -17,6 +17,7 @@ from slideloom.wsi.readers.openslide_reader import OpenSlideReader
 from slideloom.wsi.readers.picture_reader import PictureReader
 from slideloom.wsi.readers.reader import NotServedError, NowhereServedError, Reader
 from slideloom.wsi.readers.tiff.reader import TiffReader
+from slideloom.wsi.remote import open_filesystem
 from slideloom.wsi.source import Source, file_name
 
 READERS: dict[str, Callable[[Source], Reader]] = {
@@ -40,6 +41,8 @@ def open_reader(source: Source, name: str | None) -> Reader:
     check_name(name)
     if isinstance(source, Path):
         _check_path(source)
+    else:
+        _check_url(source)
     reasons = []
     for key in READERS if name is None else (name,):
         try:
@@ -82,6 +85,13 @@ def _check_path(path: Path) -> None:
     if size == 0 and path.is_file():
         msg = f"slide '{path.name}' is empty (0 bytes): copy or download it again"
         raise SlideFormatError(msg)
+
+
+def _check_url(url: str) -> None:
+    try:
+        open_filesystem(url)
+    except SettingsError as error:
+        raise SlideFormatError(str(error)) from error
 
 
 def _no_access(source: Source) -> SlideAccessError:

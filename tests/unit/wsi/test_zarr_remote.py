@@ -264,8 +264,8 @@ def test_the_endpoint_of_s3_comes_first(s3: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_urls_that_are_not_read_say_so(web: Web) -> None:
-    with pytest.raises(NotServedError, match="it is a URL of 'ftp', and s3, https, http are read"):
-        ZarrReader("ftp://server/slide.ome.zarr")
+    with pytest.raises(SlideFormatError, match="is a URL of 'ftp': give one of s3, https, http"):
+        open_reader("ftp://server/slide.ome.zarr", None)
     with pytest.raises(NotServedError, match="a zip is read from this machine only"):
         ZarrReader(f"{web.url}/slide.ome.zarr.zip")
 

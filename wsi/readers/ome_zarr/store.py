@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import lzma
-import os
 import zipfile
 import zlib
 from collections.abc import Coroutine, Sequence
@@ -13,26 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore, ZipStore
 
-from slideloom.errors import SlideAccessError, SlideFormatError
+from slideloom.errors import SlideFormatError
 from slideloom.wsi.readers.reader import NotServedError
+from slideloom.wsi.remote import ForbiddenError, network_errors, open_filesystem, refusal
 from slideloom.wsi.source import Source, file_name
 
-_SCHEMES = ("s3", "https", "http")
 _ZIP_HEADS = (b"PK\x03\x04", b"PK\x05\x06")
-_S3_OPTIONS = {
-    "key": ("AWS_ACCESS_KEY_ID",),
-    "secret": ("AWS_SECRET_ACCESS_KEY",),
-    "token": ("AWS_SESSION_TOKEN",),
-    "endpoint_url": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
-}
-"""Variables that may change while a process runs; botocore reads all others by itself."""
 _ENTRY_ERRORS = (
     OSError,
     ValueError,
@@ -43,12 +34,7 @@ _ENTRY_ERRORS = (
     zipfile.BadZipFile,
 )
 """What reading a file, or an entry of a damaged zip, raises."""
-_FORBIDDEN = (401, 403)
 _T = TypeVar("_T")
-
-
-class _ForbiddenError(SlideAccessError):
-    """The server knows the request and refuses it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +71,7 @@ class ZarrFiles:
         found: dict[str, bytes] = {}
         refused = None
         for key, value in zip(keys, _run(self._fetch(keys, limit)), strict=True):
-            if isinstance(value, _ForbiddenError):
+            if isinstance(value, ForbiddenError):
                 refused = value
             elif isinstance(value, _ENTRY_ERRORS) and not isinstance(value, PermissionError):
                 msg = (
@@ -149,22 +135,11 @@ def _open_zip(path: Path) -> ZarrFiles:
 
 def _open_url(url: str) -> FsspecStore:
     """The store at `url`; nothing is asked of the server yet."""
-    scheme = url.split("://", maxsplit=1)[0].lower()
-    if scheme not in _SCHEMES:
-        msg = f"it is a URL of '{scheme}', and {', '.join(_SCHEMES)} are read"
-        raise NotServedError(msg)
     if file_name(url).lower().endswith(".zip"):
         msg = f"a zip is read from this machine only: download '{url}'"
         raise NotServedError(msg)
-    try:
-        system, path = fsspec.url_to_fs(url, **_options(scheme))
-    except ImportError as error:
-        msg = (
-            f"slide '{url}' needs packages that are not installed ({error}): "
-            "install them with pip install 'slideloom[remote]'"
-        )
-        raise SlideFormatError(msg) from error
-    return FsspecStore(_UrlFiles(system), read_only=True, path=path)
+    place = open_filesystem(url)
+    return FsspecStore(_UrlFiles(place.system), read_only=True, path=place.path)
 
 
 class _UrlFiles(AsyncFileSystem):  # type: ignore[misc]
@@ -188,8 +163,8 @@ class _UrlFiles(AsyncFileSystem):  # type: ignore[misc]
             data = await asyncio.to_thread(self._system.cat_file, path, start=start, end=end)
         except FileNotFoundError:
             raise
-        except _network_errors(url) as error:
-            raise _refusal(url, error) from error
+        except network_errors(url) as error:
+            raise refusal(url, error) from error
         return _cut(data, start, end=end)
 
 
@@ -200,56 +175,6 @@ def _cut(data: bytes, start: int | None, *, end: int | None) -> bytes:
     if start < 0:
         return data[start:]
     return data[start:end] if end is not None and len(data) > end - start else data
-
-
-def _refusal(url: str, error: Exception) -> SlideAccessError:
-    found = " ".join(str(error).split()) or type(error).__name__
-    forbidden = getattr(error, "status", None) in _FORBIDDEN
-    if forbidden or isinstance(error, PermissionError):
-        return _ForbiddenError(
-            f"'{url}' may not be read ({found}): check the address and your credentials, "
-            "or ask for permission to read it"
-        )
-    return SlideAccessError(
-        f"'{url}' cannot be fetched ({found}): check the address and the network"
-    )
-
-
-def _options(scheme: str) -> dict[str, Any]:
-    """What fsspec is to know of the environment; it reuses clients of the same options."""
-    if scheme == "s3":
-        stated = {
-            option: os.environ[name]
-            for option, names in _S3_OPTIONS.items()
-            for name in reversed(names)
-            if os.environ.get(name)
-        }
-        # One request per object: s3fs asks for its size first where it may fetch parts at once.
-        return {"anon": _has_no_credentials(), "max_concurrency": 1, **stated}
-    # Proxies come from the environment, as with S3.
-    return {"client_kwargs": {"trust_env": True}}
-
-
-def _has_no_credentials() -> bool:
-    import botocore.session
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        return botocore.session.get_session().get_credentials() is None
-    except BotoCoreError as error:
-        msg = f"the credentials for S3 cannot be used ({error}): check AWS_PROFILE and ~/.aws"
-        raise SlideAccessError(msg) from error
-
-
-def _network_errors(url: str) -> tuple[type[Exception], ...]:
-    """What the packages behind a URL raise; they are installed by now."""
-    if url.startswith("s3:"):
-        from botocore.exceptions import BotoCoreError
-
-        return OSError, BotoCoreError
-    from aiohttp import ClientError
-
-    return OSError, ClientError
 
 
 def _run(work: Coroutine[Any, Any, _T]) -> _T:
