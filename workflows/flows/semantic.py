@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import shapely
@@ -21,6 +20,7 @@ from slideloom.postprocess.masks.components import (
 from slideloom.postprocess.masks.rasterize import rasterize
 from slideloom.postprocess.masks.windows import TileWeights, tile_weights
 from slideloom.postprocess.objects import Objects
+from slideloom.postprocess.pixels import PixelSets
 from slideloom.postprocess.seam import SeamTally, seam_codes, seam_pixels
 from slideloom.tiling.grid import GridIndex, Region, Tile
 from slideloom.workflows.export import ObjectType
@@ -254,35 +254,50 @@ def _votes(index: GridIndex) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Areas:
-    """The connected areas of all classes, region by region; those that cross borders wait."""
+    """The connected areas of all classes, region by region; those that cross borders wait.
+
+    All of them are in the store: any process may connect a region, and a region that is connected
+    again leaves the same.
+    """
 
     plan: RunPlan
     store: RegionStore
-    waiting: dict[int, list[Any]] = field(default_factory=dict)
 
     def connect(self, region: Region, masks: NDArray[np.uint8]) -> None:
-        """Keep the areas of one region that no other region can touch."""
-        settled = []
+        """Keep the areas of one region: those that no other region can touch, and the others."""
+        settled: list[Objects] = []
+        waiting: Arrays = {}
         for class_id in range(len(self.plan.spec.classes)):
             overlapping = self.plan.spec.overlapping
             chosen = masks[class_id] if overlapping else masks[0] == class_id + 1
             found = connected_objects([class_runs(chosen, box=region.core)], class_id=class_id)
             crossing = reaches_other_regions(found, region.core, bounds=self.plan.grid.bounds)
             settled.append(found.take(np.flatnonzero(~crossing)))
-            parts = self.waiting.setdefault(class_id, [])
-            parts.append(found.take(np.flatnonzero(crossing)).pixels)
+            rest = found.take(np.flatnonzero(crossing)).pixels
+            waiting |= under(_waiting(class_id), {"offsets": rest.offsets, "runs": rest.runs})
         objects = Objects.concat(settled)
         arrays = {KEYS: order_keys(objects), **under(SETTLED, objects.to_arrays())}
-        self.store.save(region.index, arrays)
+        self.store.save(region.index, {**arrays, **waiting})
 
     def crossing(self) -> Objects:
-        """The areas that took several regions."""
+        """The areas that took several regions; one class at a time is in memory twice."""
         return Objects.concat(
             [
-                connected_objects(parts, class_id=class_id)
-                for class_id, parts in sorted(self.waiting.items())
+                connected_objects(self._pieces(class_id), class_id=class_id)
+                for class_id in range(len(self.plan.spec.classes))
             ]
         )
+
+    def _pieces(self, class_id: int) -> Iterator[PixelSets]:
+        """What waits of one class, a set for each region."""
+        for region in self.plan.regions:
+            arrays = self.store.load(region.index, under=_waiting(class_id))
+            yield PixelSets(offsets=arrays["offsets"], runs=arrays["runs"])
+
+
+def _waiting(class_id: int) -> str:
+    """Begins the names of what a region keeps of a class for other regions."""
+    return f"waiting.{class_id}."
 
 
 def _counting_seams(predictions: Predictions, seam: SeamTally, *, spec: ModelSpec) -> Predictions:
