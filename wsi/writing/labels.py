@@ -13,13 +13,11 @@ Specifications: https://ngff.openmicroscopy.org/0.5/ and https://ngff.openmicros
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any, Literal
 
 import dask.array as da
@@ -30,6 +28,7 @@ from zarr.errors import ContainsGroupError, GroupNotFoundError
 
 from slideloom.errors import OutputError, RegionError, SettingsError
 from slideloom.wsi.geometry import Box, Size
+from slideloom.wsi.storage import Folder, in_parallel
 from slideloom.wsi.writing.ome_store import (
     OmeVersion,
     array_keys,
@@ -38,6 +37,7 @@ from slideloom.wsi.writing.ome_store import (
     zarr_format,
 )
 from slideloom.wsi.writing.pyramid import pyramid_sizes
+from slideloom.wsi.writing.zarr_place import is_remote, request_threads, zarr_place
 
 _GROUP = "labels"
 UNSEARCHED: Any = {"write_empty_chunks": True}
@@ -106,7 +106,7 @@ class StoredLabels:
 
 
 def create_labels(
-    store: Path,
+    store: Folder,
     images: Sequence[LabelImage],
     *,
     size: Size,
@@ -128,7 +128,7 @@ def create_labels(
         msg = f"labels need different names and chunk_px >= 1, got {names} and {chunk_px}"
         raise SettingsError(msg)
     try:
-        root = zarr.create_group(store, zarr_format=zarr_format(version))
+        root = zarr.create_group(zarr_place(store), zarr_format=zarr_format(version))
     except ContainsGroupError as error:
         msg = f"'{store.name}' exists already: remove it, or choose another output folder"
         raise OutputError(msg) from error
@@ -153,23 +153,29 @@ def write_chunks(array: zarr.Array[Any], pixels: NDArray[Any], *, box: Box) -> N
             that there is of them at the array's edge.
     """
     side = array.chunks[-1]
-    for y in range(0, box.height, side):
-        for x in range(0, box.width, side):
-            part = pixels[..., y : y + side, x : x + side]
-            if part.any():
-                height, width = part.shape[-2:]
-                rows = slice(box.y0 + y, box.y0 + y + height)
-                array[..., rows, box.x0 + x : box.x0 + x + width] = part
+    writes = []
+    for y, x in product(range(0, box.height, side), range(0, box.width, side)):
+        part = pixels[..., y : y + side, x : x + side]
+        if part.any():
+            height, width = part.shape[-2:]
+            rows = slice(box.y0 + y, box.y0 + y + height)
+            window = (..., rows, slice(box.x0 + x, box.x0 + x + width))
+            writes.append(partial(array.__setitem__, window, part))
+    if is_remote(array):
+        in_parallel(writes)
+    else:
+        for write in writes:
+            write()
 
 
-def open_labels(store: Path, name: str, *, level: int = 0) -> zarr.Array[Any]:
+def open_labels(store: Folder, name: str, *, level: int = 0) -> zarr.Array[Any]:
     """The array `(y, x)` of one level, to read or to write on where a run stopped.
 
     Raises:
         OutputError: There is no such store, label image or level.
     """
     try:
-        group = zarr.open_group(store / _GROUP / name, mode="r+")
+        group = zarr.open_group(zarr_place(store / _GROUP / name), mode="r+")
     except (GroupNotFoundError, FileNotFoundError) as error:
         msg = f"there is no label image {name!r} in '{store.name}': check the folder and the name"
         raise OutputError(msg) from error
@@ -180,7 +186,7 @@ def open_labels(store: Path, name: str, *, level: int = 0) -> zarr.Array[Any]:
     return array
 
 
-def read_labels(store: Path, name: str, *, level: int = 0) -> da.Array:
+def read_labels(store: Folder, name: str, *, level: int = 0) -> da.Array:
     """One level of a label image as a lazy `(y, x)` dask array.
 
     Raises:
@@ -191,17 +197,17 @@ def read_labels(store: Path, name: str, *, level: int = 0) -> da.Array:
     return pixels
 
 
-def stored_labels(store: Path) -> tuple[StoredLabels, ...]:
+def stored_labels(store: Folder) -> tuple[StoredLabels, ...]:
     """All label images of a store with their levels, in the order that the store states.
 
     Raises:
         OutputError: The store is not there.
     """
-    return tuple(_stored(store, name) for name in _names(store))
+    return tuple(_stored(store, name) for name in label_names(store))
 
 
 def copy_labels(
-    source: Path, store: Path, *, version: OmeVersion, threads: int | None = None
+    source: Folder, store: Folder, *, version: OmeVersion, threads: int | None = None
 ) -> None:
     """Write all label images of a store anew, in a version of OME-NGFF.
 
@@ -226,13 +232,13 @@ def copy_labels(
         chunk_px=finest[0].chunks[0],
         version=version,
     )
-    with ThreadPoolExecutor(max_workers=threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(max_workers=request_threads(store, threads)) as pool:
         for original, copy in zip(finest, copies, strict=True):
             list(pool.map(partial(_copy_chunk, original=original, copy=copy), _chunk_boxes(copy)))
     finish_labels(store, threads=threads)
 
 
-def finish_labels(store: Path, *, threads: int | None = None) -> None:
+def finish_labels(store: Folder, *, threads: int | None = None) -> None:
     """Build the coarser levels of all label images of `store`, and say so in the metadata.
 
     Each level keeps every second pixel of the one before (nearest neighbour: pixel `i` is pixel
@@ -247,23 +253,28 @@ def finish_labels(store: Path, *, threads: int | None = None) -> None:
     Raises:
         OutputError: The store is not there.
     """
-    names = _names(store)
-    with ThreadPoolExecutor(max_workers=threads or os.cpu_count()) as pool:
+    names = label_names(store)
+    with ThreadPoolExecutor(max_workers=request_threads(store, threads)) as pool:
         for name in names:
             _build_levels(store, name, pool=pool)
 
 
-def _names(store: Path) -> list[str]:
+def label_names(store: Folder) -> list[str]:
+    """The names of all label images of a store, in the order that it states.
+
+    Raises:
+        OutputError: The store is not there.
+    """
     try:
-        labels = zarr.open_group(store / _GROUP, mode="r")
+        labels = zarr.open_group(zarr_place(store / _GROUP), mode="r")
     except (GroupNotFoundError, FileNotFoundError) as error:
         msg = f"there are no labels in '{store}': create them first"
         raise OutputError(msg) from error
     return list(ome_metadata(labels)["labels"])
 
 
-def _stored(store: Path, name: str) -> StoredLabels:
-    said = ome_metadata(zarr.open_group(store / _GROUP / name, mode="r"))
+def _stored(store: Folder, name: str) -> StoredLabels:
+    said = ome_metadata(zarr.open_group(zarr_place(store / _GROUP / name), mode="r"))
     datasets = said["multiscales"][0]["datasets"]
     levels = tuple(open_labels(store, name, level=level) for level in range(len(datasets)))
     label = said["image-label"]
@@ -284,8 +295,8 @@ def _copy_chunk(box: Box, *, original: zarr.Array[Any], copy: zarr.Array[Any]) -
     write_chunks(copy, pixels, box=box)
 
 
-def _build_levels(store: Path, name: str, *, pool: ThreadPoolExecutor) -> None:
-    group = zarr.open_group(store / _GROUP / name, mode="r+")
+def _build_levels(store: Folder, name: str, *, pool: ThreadPoolExecutor) -> None:
+    group = zarr.open_group(zarr_place(store / _GROUP / name), mode="r+")
     fine = open_labels(store, name)
     dtype, chunk_px = str(fine.dtype), fine.chunks[0]
     sizes = pyramid_sizes(Size(width=fine.shape[1], height=fine.shape[0]))

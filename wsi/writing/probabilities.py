@@ -7,15 +7,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
@@ -23,9 +22,11 @@ from zarr.errors import ContainsGroupError
 
 from slideloom.errors import OutputError
 from slideloom.wsi.geometry import Box, Mpp, Size
+from slideloom.wsi.storage import Folder
 from slideloom.wsi.writing.labels import UNSEARCHED
 from slideloom.wsi.writing.ome_zarr import multiscale_metadata
 from slideloom.wsi.writing.pyramid import halve, pyramid_sizes
+from slideloom.wsi.writing.zarr_place import request_threads, zarr_place
 
 _VERSION = "0.5"
 _CODEC = BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle")
@@ -40,7 +41,7 @@ class ProbabilityChannel:
 
 
 def create_probabilities(
-    folder: Path,
+    folder: Folder,
     channels: Sequence[ProbabilityChannel],
     *,
     size: Size,
@@ -56,7 +57,7 @@ def create_probabilities(
         OutputError: The folder holds an image already.
     """
     try:
-        group = zarr.create_group(folder, zarr_format=3)
+        group = zarr.create_group(zarr_place(folder), zarr_format=3)
     except ContainsGroupError as error:
         msg = f"'{folder.name}' exists already: remove it, or choose another output folder"
         raise OutputError(msg) from error
@@ -79,7 +80,22 @@ def create_probabilities(
     return _create_level(group, 0, channels=len(channels), size=size, chunk_px=chunk_px)
 
 
-def finish_probabilities(folder: Path, *, threads: int | None = None) -> None:
+def read_probabilities(folder: Folder) -> da.Array:
+    """The finest level as a lazy `(c, y, x)` uint8 array.
+
+    Raises:
+        OutputError: The folder holds no such image.
+    """
+    try:
+        array = zarr.open_array(zarr_place(folder / "0"), mode="r")
+    except FileNotFoundError as error:
+        msg = f"there are no probabilities in '{folder}': run again with probabilities=True"
+        raise OutputError(msg) from error
+    pixels: da.Array = da.from_zarr(array)
+    return pixels
+
+
+def finish_probabilities(folder: Folder, *, threads: int | None = None) -> None:
     """Build the coarser levels and say so in the metadata; again makes them anew.
 
     A pixel is the mean of 2 x 2 of the level before, see `halve`. Memory holds a few chunks per
@@ -89,12 +105,12 @@ def finish_probabilities(folder: Path, *, threads: int | None = None) -> None:
         folder: What `create_probabilities` made.
         threads: Chunks that are worked on at once; None takes one per core.
     """
-    group = zarr.open_group(folder, mode="r+")
+    group = zarr.open_group(zarr_place(folder), mode="r+")
     fine: Any = group["0"]
     count, height, width = fine.shape
     sizes = pyramid_sizes(Size(width=width, height=height))
     chunk_px = fine.chunks[1]
-    with ThreadPoolExecutor(max_workers=threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(max_workers=request_threads(folder, threads)) as pool:
         for level, size in enumerate(sizes[1:], start=1):
             coarse = _create_level(group, level, channels=count, size=size, chunk_px=chunk_px)
             jobs = product(range(count), _boxes(size, chunk_px))
