@@ -148,7 +148,7 @@ def plan_of(lattice: Lattice) -> RunPlan:
         selected=np.ones((grid.rows, grid.cols), np.bool_),
         rois=(),
         tissue=None,
-        key="lattice",
+        parts={"slide": "lattice"},
         seed="benchmark",
     )
 

@@ -12,19 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from slideloom.errors import (
     MissingMppError,
-    SettingsError,
     SlideAccessError,
     SlideFormatError,
     SlideloomError,
 )
-from slideloom.workflows import cli_export, cli_training
+from slideloom.workflows import cli_export, cli_run, cli_training
 from slideloom.workflows.options import (
-    ChannelsOption,
-    DisplayRangeOption,
     MppOption,
     OnBadTileOption,
     ReaderOption,
@@ -52,6 +48,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(no_args_is_help=True, help="The models that can be run.")
 app.add_typer(models_app, name="models")
+app.add_typer(cli_run.run_app)
 app.add_typer(cli_export.export_app)
 app.add_typer(cli_training.training_app)
 models_app.add_typer(cli_training.models_app)
@@ -132,95 +129,6 @@ def info(
 
 
 @app.command()
-def run(
-    context: typer.Context,
-    slides: Annotated[list[str], typer.Argument(help="Slides, folders, globs or URLs.")],
-    model: Annotated[str, typer.Option(help="A built-in model, a folder, or hf://org/name.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")],
-    mpp: MppOption = None,
-    reader: ReaderOption = None,
-    channels: ChannelsOption = None,
-    display_range: DisplayRangeOption = None,
-    on_bad_tile: OnBadTileOption = "error",
-    roi: Annotated[Path | None, typer.Option(help="GeoJSON with regions of interest.")] = None,
-    roi_name: Annotated[
-        list[str] | None,
-        typer.Option(help="Take the region of that name or class only; may be given repeatedly."),
-    ] = None,
-    tissue: Annotated[bool, typer.Option(help="Leave out tiles without tissue.")] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
-    workers: Annotated[
-        int | None,
-        typer.Option(help="Regions in work at one time.", show_default="one per core, 2 to 8"),
-    ] = None,
-    window: Annotated[
-        str, typer.Option(help="How tiles of masks are blended: constant, hann, gaussian, centre.")
-    ] = "hann",
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Keep the probabilities of masks too.")
-    ] = False,
-    stains: Annotated[
-        bool, typer.Option("--stains", help="Measure stain densities of each object.")
-    ] = False,
-    stain_vectors: Annotated[
-        str, typer.Option(help="standard, estimated from the slide, or a JSON file.")
-    ] = "standard",
-    ring: Annotated[
-        float | None, typer.Option(help="Measure stains in a ring of so many um too.")
-    ] = None,
-    neighbours: Annotated[
-        float | None,
-        typer.Option(help="Measure distances to neighbours, and count those within so many um."),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Compute anew what an earlier run left.")
-    ] = False,
-    formats: Annotated[
-        str, typer.Option("--format", help="Exports beside the tables, with commas between.")
-    ] = "geojson",
-    split_mb: Annotated[
-        float | None, typer.Option(help="Most megabytes of one GeoJSON file.")
-    ] = None,
-) -> int:
-    """Run a model over slides. The same command again goes on where a run stopped."""
-    from slideloom.models.folder import load_model
-    from slideloom.workflows.batch import print_outcomes, run_batch
-    from slideloom.workflows.slides import find_slides
-
-    config = _config(
-        roi=roi,
-        roi_names=tuple(roi_name) if roi_name else None,
-        tissue=tissue,
-        device=device,
-        workers=workers,
-        window=window,
-        probabilities=probabilities,
-        stains=stains,
-        stain_vectors=stain_vectors,
-        ring_um=ring,
-        neighbours_um=neighbours,
-        split_mb=split_mb,
-        overwrite=overwrite,
-        formats=tuple(name.strip() for name in formats.split(",") if name.strip()),
-    )
-    options = slide_options(
-        mpp=mpp,
-        reader=reader,
-        channels=channels,
-        display_range=display_range,
-        on_bad_tile=on_bad_tile,
-    )
-    outcomes = run_batch(
-        find_slides(slides),
-        load_model(model, device=device),
-        out=out,
-        config=config,
-        options=options,
-    )
-    return print_outcomes(outcomes, out, traces=context.obj)
-
-
-@app.command()
 def convert(
     slide: Annotated[str, typer.Argument(help="A slide.")],
     out: Annotated[Path, typer.Argument(help="What to write: .ome.zarr, .ome.tiff or .ome.tif.")],
@@ -265,23 +173,6 @@ def convert(
         mpp=mpp, reader=reader, channels=None, display_range=None, on_bad_tile=on_bad_tile
     )
     convert_file(slide, out, options=options, slide_options=opening)
-
-
-def _config(**chosen: Any) -> Any:  # noqa: ANN401  (fields of RunConfig)
-    """A `RunConfig` from what the user gave; the rest takes its defaults."""
-    from slideloom.workflows.config import RunConfig
-
-    try:
-        return RunConfig(**{name: value for name, value in chosen.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = (
-            str(first["loc"][0]).removesuffix("_um").replace("_", "-")
-            if first["loc"]
-            else "settings"
-        )
-        msg = f"--{name} cannot be {first['input']!r}: {first['msg']}"
-        raise SettingsError(msg) from error
 
 
 @models_app.command("list")

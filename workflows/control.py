@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from threading import Event as Flag
+from time import monotonic
 
 from slideloom.errors import RunStoppedError
 from slideloom.workflows.events import Event, EventKind, Fact, Listener, ignore
 
-__all__ = ["RunControl", "StopFlag"]
+__all__ = ["RunControl", "Stage", "StopFlag"]
 
 
 class StopFlag:
@@ -37,6 +40,18 @@ class StopFlag:
             raise RunStoppedError(msg)
 
 
+class Stage:
+    """How long a stage takes."""
+
+    def __init__(self) -> None:
+        self._begin = monotonic()
+        self.seconds = 0.0
+
+    def end(self) -> None:
+        """Stop the clock."""
+        self.seconds = round(monotonic() - self._begin, 3)
+
+
 def _fresh() -> RunControl:
     return RunControl()
 
@@ -49,15 +64,30 @@ class RunControl:
 
     Attributes:
         listen: Told of all that happens.
-        stop: Looked at before each region and each batch of tiles.
+        stop: Looked at before each region.
+        slide: Name of the slide that events are about; empty for those about the whole run.
     """
 
     listen: Listener = ignore
     stop: StopFlag = field(default_factory=StopFlag)
+    slide: str = ""
 
-    def tell(self, kind: EventKind, *, slide: str = "", **facts: Fact) -> None:
+    def about(self, slide: str) -> RunControl:
+        """The same for the events of one slide."""
+        return replace(self, slide=slide)
+
+    def tell(self, kind: EventKind, **facts: Fact) -> None:
         """Tell of one event."""
-        self.listen(Event(kind=kind, slide=slide, facts=facts))
+        self.listen(Event(kind=kind, slide=self.slide, facts=facts))
+
+    @contextmanager
+    def stage(self, name: str, *, steps: int = 1) -> Iterator[Stage]:
+        """Tell of the beginning and the end of a stage; its time is known when it has ended."""
+        self.tell("stage_started", stage=name, steps=steps)
+        stage = Stage()
+        yield stage
+        stage.end()
+        self.tell("stage_done", stage=name, seconds=stage.seconds)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _fresh, ()

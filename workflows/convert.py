@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from slideloom.errors import OutputError, SettingsError
+from slideloom.workflows.control import RunControl
 from slideloom.workflows.export.atomic import writing_to
-from slideloom.workflows.progress import BarProgress, QuietProgress, RunProgress
+from slideloom.workflows.progress import BarProgress
 from slideloom.wsi import Slide, SlideOptions
 from slideloom.wsi.source import file_name, parse_source
 from slideloom.wsi.writing.ome_tiff import TiffCompression, write_ome_tiff
@@ -85,7 +86,7 @@ def convert_slide(
     out: str | Path,
     *,
     options: ConvertOptions | None = None,
-    progress: RunProgress | None = None,
+    control: RunControl | None = None,
 ) -> Path:
     """Write a slide's stored channels and a pyramid of them to `out`.
 
@@ -101,7 +102,7 @@ def convert_slide(
         slide: An open slide.
         out: What to write; the ending says what: `.ome.zarr`, `.ome.tiff` or `.ome.tif`.
         options: None takes the defaults.
-        progress: Hears of tiles that are written.
+        control: Told of tiles that are written; None tells nobody.
 
     Returns:
         The path of what was written.
@@ -112,12 +113,16 @@ def convert_slide(
         SlideFormatError: The slide is damaged.
     """
     target, chosen = Path(out), options or ConvertOptions()
-    heard = progress or QuietProgress()
+    told = (control or RunControl()).about(slide.name)
     write = _writer(target, chosen)
     _check_target(target, slide, overwrite=chosen.overwrite)
-    heard.start("converting", pyramid_tiles(slide.size))
-    with _whole_or_nothing(target) as part:
-        write(slide, part, threads=chosen.workers, advance=heard.advance)
+
+    def advance(tiles: int) -> None:
+        told.tell("tiles_done", tiles=tiles)
+
+    stage = told.stage("converting", steps=pyramid_tiles(slide.size))
+    with stage, _whole_or_nothing(target) as part:
+        write(slide, part, threads=chosen.workers, advance=advance)
     return target
 
 
@@ -130,8 +135,7 @@ def convert_file(
         SlideloomError: As `convert_slide`, and as `open_slide`.
     """
     with Slide(parse_source(path), slide_options) as slide, BarProgress() as bars:
-        bars.begin_slide(slide.name)
-        convert_slide(slide, out, options=options, progress=bars)
+        convert_slide(slide, out, options=options, control=RunControl(listen=bars.hear))
         if slide.mpp is None:
             _note(
                 f"slide '{file_name(slide.path)}' states no mpp, so '{out}' states no physical "

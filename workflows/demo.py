@@ -18,6 +18,7 @@ from slideloom.testing import (
     perfect_spec,
 )
 from slideloom.workflows.config import RunConfig
+from slideloom.workflows.control import RunControl
 from slideloom.workflows.export.atomic import make_folder
 from slideloom.workflows.progress import BarProgress
 from slideloom.workflows.result import OVERLAY_FILE, REPORT_FILE, SlideResult
@@ -55,10 +56,10 @@ def run_demo(out: Path) -> None:
 
 
 def _run(path: Path, model: TileModel, *, out: Path, progress: BarProgress) -> SlideResult:
-    progress.begin_slide(model.spec.name)
     config = RunConfig(tissue=False, overwrite=True)
     with open_slide(path) as slide:
-        return run_slide(slide, model, out=out, config=config, progress=progress)
+        control = RunControl(listen=progress.hear)
+        return run_slide(slide, model, out=out, config=config, control=control)
 
 
 def _report(console: Console, network: SlideResult, *, woven: SlideResult, scene: Scene) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from dask.callbacks import Callback
 from dask.threaded import get
 
 __all__ = ["Executor", "Graph", "Threads"]
@@ -56,7 +55,9 @@ class Threads:
         def ended(key: str, *_: object) -> None:
             done(key)
 
+        # Given to this call, at the place of `posttask`: one that is set up in a `with` of
+        # `dask.callbacks` hears of all graphs.
+        callbacks = [(None, None, None, ended, None)]
         # Leaving the block waits for what is in work, so nothing writes after an error.
-        # The callback is given to this call: one that is set up in a `with` hears of all graphs.
         with ThreadPoolExecutor(self.workers) as pool:
-            get(graph, list(graph), pool=pool, callbacks=[Callback(posttask=ended)])
+            get(graph, list(graph), pool=pool, callbacks=callbacks)

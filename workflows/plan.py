@@ -43,7 +43,7 @@ class RunPlan:
         selected: `(rows, cols)` bool, the tiles to predict.
         rois: Regions of interest; none means the whole slide.
         tissue: The tissue mask; None where the run ignores it.
-        key: Changes whenever the result could change, or the files it is made from.
+        parts: By name, hashes over all that the result depends on, and the files it is made from.
         seed: What the objects' ids are made from, with their places: the slide and the model.
         window: How overlapping tiles of masks are blended.
         probabilities: Whether the probabilities of masks are kept.
@@ -57,12 +57,17 @@ class RunPlan:
     selected: NDArray[np.bool_]
     rois: tuple[Roi, ...]
     tissue: TissueMask | None
-    key: str
+    parts: Mapping[str, str]
     seed: str
     window: WindowName = "hann"
     probabilities: bool = False
     measure: MeasureSettings = field(default_factory=MeasureSettings)
     stains: StainPlan | None = None
+
+    @property
+    def key(self) -> str:
+        """Changes whenever one of the parts does."""
+        return _hash(dict(self.parts))
 
     @property
     def grid(self) -> TileGrid:
@@ -148,7 +153,7 @@ def plan_run(
         rois=rois,
         tissue=tissue,
         seed=_hash(_subject(slide, spec, grid=grid)),
-        key=_key(slide, spec, config=config, regions=regions, selected=selected, rois=rois),
+        parts=_parts(slide, spec, config=config, regions=regions, selected=selected, rois=rois),
         window=config.window,
         probabilities=config.probabilities,
         measure=config.measure,
@@ -254,7 +259,7 @@ def _level_0(box: Box, scale: Scale) -> Box:
     return Box(x0=int(x0), y0=int(y0), x1=int(np.ceil(x1)), y1=int(np.ceil(y1)))
 
 
-def _key(
+def _parts(
     slide: Slide,
     spec: ModelSpec,
     *,
@@ -262,19 +267,25 @@ def _key(
     regions: RegionGrid,
     selected: NDArray[np.bool_],
     rois: Sequence[Roi],
-) -> str:
-    """A hash over everything that a result depends on."""
-    parts = {
-        **_subject(slide, spec, grid=regions.grid),
-        "slideloom": version("slideloom"),
-        "reader": slide.reader_name,
+) -> dict[str, str]:
+    """Hashes over everything that a result depends on, by what users call it."""
+    subject = _subject(slide, spec, grid=regions.grid)
+    settings = {
+        "grid_mpp": subject.pop("grid_mpp"),
         "region_side": regions.side,
         "window": config.window,
         "probabilities": config.probabilities,
-        "tiles": hashlib.sha256(np.packbits(selected).tobytes()).hexdigest(),
-        "rois": [[roi.name, shapely.to_wkb(roi.geometry, hex=True)] for roi in rois],
     }
-    return _hash(parts)
+    places = [[roi.name, shapely.to_wkb(roi.geometry, hex=True)] for roi in rois]
+    tiles = hashlib.sha256(np.packbits(selected).tobytes()).hexdigest()
+    return {
+        "model": _hash({"spec": subject.pop("spec")}),
+        "slide": _hash({**subject, "reader": slide.reader_name}),
+        "settings": _hash(settings),
+        "regions of interest": _hash({"rois": places}),
+        "tiles to predict": _hash({"tiles": tiles}),
+        "version of slideloom": version("slideloom"),
+    }
 
 
 def _subject(slide: Slide, spec: ModelSpec, *, grid: TileGrid) -> dict[str, Any]:

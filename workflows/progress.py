@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from types import TracebackType
-from typing import Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,27 +16,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from slideloom.workflows.events import Event
 
-class RunProgress(Protocol):
-    """Hears what a run is doing."""
-
-    def start(self, stage: str, total: int) -> None:
-        """A stage begins that will take `total` steps."""
-        ...
-
-    def advance(self, steps: int) -> None:
-        """Some steps of the present stage are done; called from any thread."""
-        ...
-
-
-class QuietProgress:
-    """Says nothing."""
-
-    def start(self, stage: str, total: int) -> None:
-        """See `RunProgress`."""
-
-    def advance(self, steps: int) -> None:
-        """See `RunProgress`."""
+__all__ = ["BarProgress"]
 
 
 class BarProgress:
@@ -51,8 +34,8 @@ class BarProgress:
             console=console,
             disable=not console.is_terminal,
         )
-        self._task: TaskID | None = None
-        self._slide = ""
+        self._tasks: dict[str, TaskID] = {}
+        self._lock = Lock()
 
     def __enter__(self) -> BarProgress:
         self._bars.start()
@@ -66,15 +49,15 @@ class BarProgress:
     ) -> None:
         self._bars.stop()
 
-    def begin_slide(self, name: str) -> None:
-        """The bars that follow belong to this slide."""
-        self._slide = name
-
-    def start(self, stage: str, total: int) -> None:
-        """See `RunProgress`."""
-        self._task = self._bars.add_task(f"{self._slide}: {stage}", total=total)
-
-    def advance(self, steps: int) -> None:
-        """See `RunProgress`."""
-        if self._task is not None:
-            self._bars.advance(self._task, steps)
+    def hear(self, event: Event) -> None:
+        """See `slideloom.workflows.events`."""
+        with self._lock:
+            if event.kind == "stage_started":
+                title = escape(f"{event.slide}: {event.facts['stage']}")
+                steps = float(event.facts["steps"])
+                self._tasks[event.slide] = self._bars.add_task(title, total=steps)
+            elif event.kind == "tiles_done":
+                self._bars.advance(self._tasks[event.slide], float(event.facts["tiles"]))
+            elif event.kind == "stage_done":
+                task = self._tasks[event.slide]
+                self._bars.update(task, completed=self._bars.tasks[task].total)

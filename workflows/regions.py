@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import numpy as np
-from dask.threaded import get
 from numpy.typing import NDArray
 
 from slideloom.models.tile_model import TileBatch, TileModel
-from slideloom.tiling.grid import GridIndex, Region, RegionGrid, Tile
+from slideloom.tiling.grid import GridIndex, Region, Tile
+from slideloom.workflows.control import RunControl
+from slideloom.workflows.executing import Executor, Graph, Threads
 from slideloom.workflows.flows import TaskFlow
+from slideloom.workflows.flows.flow import Weaver
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.store import RegionStore
 from slideloom.wsi import Box, Slide
 
+_JOB, _WEAVER = "job", "weaver"
+"""Keys of the graph's data."""
 BAD_TILES = "bad_tiles"
 """Name of the array that says which stored tiles of a region were blank."""
 
@@ -39,7 +42,7 @@ class RegionJob:
         plan: The plan.
         store: Where finished regions go.
         batch_size: Tiles in one forward pass.
-        advance: Told the number of tiles whenever some are done.
+        control: Told of tiles that are done.
     """
 
     slide: Slide
@@ -48,10 +51,17 @@ class RegionJob:
     plan: RunPlan
     store: RegionStore
     batch_size: int
-    advance: Callable[[int], None]
+    control: RunControl = field(default_factory=RunControl)
 
     def run(self, region: Region) -> None:
-        """Predict one region and keep its digest."""
+        """Predict one region and keep its digest, unless the store has it.
+
+        Raises:
+            RunStoppedError: The run was asked to stop before the region was begun.
+        """
+        if self.store.has(region.index):
+            return
+        self.control.stop.check()
         arrays = self.flow.digest(region, self._predictions(region), plan=self.plan)
         bad = bad_tiles_in(self.slide, region.window, mpp=self.plan.grid.mpp)
         self.store.save(region.index, {**arrays, BAD_TILES: bad})
@@ -71,7 +81,7 @@ class RegionJob:
                 )
             for tile, tile_maps in zip(batch, maps, strict=True):
                 yield tile, blank_outside(tile_maps, tile.window, bounds=grid.bounds)
-            self.advance(len(batch))
+            self.control.tell("tiles_done", tiles=len(batch))
 
 
 def bad_tiles_in(slide: Slide, window: Box, *, mpp: float) -> NDArray[np.int64]:
@@ -106,39 +116,62 @@ def blank_outside(maps: NDArray[Any], window: Box, *, bounds: Box) -> NDArray[An
     return out
 
 
-def run_jobs(jobs: Iterable[Callable[[], None]], *, workers: int) -> None:
-    """Run jobs as one Dask graph on this machine's threads; the first error ends the run."""
-    # `dask.delayed` would optimise the graph first: there is nothing to gain in it, and it took as
-    # long as a tenth of the regions.
-    graph = {f"job-{number}": (job,) for number, job in enumerate(jobs)}
-    get(graph, list(graph), num_workers=workers)
+def predict_region(job: RegionJob, region: Region) -> None:
+    """A task of the graph: see `RegionJob.run`."""
+    job.run(region)
 
 
-def run_regions(
-    regions: RegionGrid,
-    *,
-    predict: Callable[[Region], None],
-    finish: Callable[[Region], None],
-    workers: int,
-) -> None:
+def finish_region(weaver: Weaver[Any], region: Region, needed: Sequence[None]) -> None:
+    """A task of the graph, once the regions that reach this one are predicted."""
+    del needed
+    weaver.finish(region)
+
+
+def run_regions(job: RegionJob, weaver: Weaver[Any], *, executor: Executor) -> None:
     """Predict all regions, and finish each as soon as those that reach it are predicted.
 
-    So one region is finished while others wait for the network or for the disk.
+    So one region is finished while others wait for the network or for the disk. What an earlier run
+    left in the store is not predicted again.
+
+    Raises:
+        RunStoppedError: The run was asked to stop; regions that were in work are kept.
     """
-    graph: dict[str, tuple[object, ...]] = {}
+    regions, control = job.plan.regions, job.control
+    fresh = {_key("predict", r.index): r for r in regions if not job.store.has(r.index)}
+
+    def done(key: str) -> None:
+        if region := fresh.get(key):
+            tiles, place = len(job.plan.tiles_of(region)), region.index
+            if executor.elsewhere:
+                control.tell("tiles_done", tiles=tiles)
+            control.tell("region_done", row=place.row, col=place.col, tiles=tiles)
+        control.stop.check()
+
+    executor.run(region_graph(job, weaver), done=done)
+
+
+def region_graph(job: RegionJob, weaver: Weaver[Any]) -> Graph:
+    """The tasks of a slide and what they hang on."""
+    regions = job.plan.regions
+    graph: dict[str, Any] = {_JOB: job, _WEAVER: weaver}
     for region in regions:
         near = (region, *regions.reaching(region))
         needed = [_key("predict", other.index) for other in near]
-        graph[_key("predict", region.index)] = (predict, region)
-        graph[_key("finish", region.index)] = (_after, needed, partial(finish, region))
-    get(graph, list(graph), num_workers=workers)
+        graph[_key("predict", region.index)] = (predict_region, _JOB, region)
+        graph[_key("finish", region.index)] = (finish_region, _WEAVER, region, needed)
+    return graph
+
+
+def run_jobs(jobs: Iterable[Callable[[], None]], *, workers: int) -> None:
+    """Run jobs on threads of this process; the first error ends the run."""
+    # `dask.delayed` would optimise the graph first: there is nothing to gain in it, and it took as
+    # long as a tenth of the regions.
+    Threads(workers).run({f"job-{number}": (job,) for number, job in enumerate(jobs)}, done=_nobody)
+
+
+def _nobody(key: str) -> None:
+    del key
 
 
 def _key(step: str, index: GridIndex) -> str:
     return f"{step}-{index.row}-{index.col}"
-
-
-def _after(needed: list[None], job: Callable[[], None]) -> None:
-    """Run a job when Dask has computed `needed`."""
-    del needed
-    job()

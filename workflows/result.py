@@ -130,6 +130,7 @@ class RunRecord(_Record):
     Attributes:
         format: Version of this format.
         key: Changes whenever the result could change.
+        parts: What `key` is made from: hashes by name, which tell what has changed.
         slide: What was read.
         model: What it was read with.
         settings: As given by the user.
@@ -144,6 +145,7 @@ class RunRecord(_Record):
 
     format: int = 1
     key: str
+    parts: dict[str, str] = {}
     slide: SlideRecord
     model: ModelSpec
     settings: RunConfig

@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
-from slideloom.errors import OutputError
 from slideloom.models.folder import load_model
 from slideloom.models.tile_model import TileModel
-from slideloom.tiling.grid import Region
 from slideloom.workflows.config import RunConfig
+from slideloom.workflows.control import RunControl
 from slideloom.workflows.deliver import deliver
+from slideloom.workflows.earlier import clear_work, look_back
+from slideloom.workflows.executing import Executor, Threads
 from slideloom.workflows.export import EXPORTERS, FOR_QUPATH, check_formats, result_exporters
 from slideloom.workflows.export.atomic import atomic_file, make_folder, remove, writing_to
 from slideloom.workflows.export.finished import export_result
@@ -28,14 +28,11 @@ from slideloom.workflows.flows.flow import PROBABILITIES, Weaver
 from slideloom.workflows.found import Found
 from slideloom.workflows.memory import peak_memory_mb
 from slideloom.workflows.plan import label_chunk_px, plan_run
-from slideloom.workflows.progress import QuietProgress, RunProgress
 from slideloom.workflows.refine import refined
 from slideloom.workflows.regions import BAD_TILES, RegionJob, run_jobs, run_regions
 from slideloom.workflows.report import write_report
 from slideloom.workflows.result import (
-    COUNTS_FILE,
     LABELS_FOLDER,
-    OBJECTS_FILE,
     PROBABILITIES_FOLDER,
     RECORD_FILE,
     REPORT_FILE,
@@ -45,8 +42,6 @@ from slideloom.workflows.result import (
     SlideRecord,
     SlideResult,
     SlideScoreRecord,
-    load_result,
-    read_record,
 )
 from slideloom.workflows.store import RegionStore
 from slideloom.wsi import Slide, open_slide
@@ -60,7 +55,7 @@ def run_slide(
     *,
     out: str | Path,
     config: RunConfig | None = None,
-    progress: RunProgress | None = None,
+    control: RunControl | None = None,
 ) -> SlideResult:
     """Run a model over a slide and leave its result in a folder.
 
@@ -72,7 +67,7 @@ def run_slide(
         model: A model, or what `load_model` takes.
         out: The folder of this slide; made where missing.
         config: Settings; None takes the defaults.
-        progress: Hears about the stages; None is silent.
+        control: Watches the run, and may stop it; None does neither.
 
     Raises:
         SlideloomError: See its subclasses in `slideloom.errors`.
@@ -81,54 +76,66 @@ def run_slide(
     if isinstance(model, str | Path):
         model = load_model(model, device=config.device)
     check_formats(config.formats, task=model.spec.task, split_mb=config.split_mb)
-    model = refined(model)
     if not isinstance(slide, Slide):
         with open_slide(slide) as opened:
-            return run_slide(opened, model, out=out, config=config, progress=progress)
-    run = _Run(
-        slide=slide, model=model, out=Path(out), config=config, progress=progress or QuietProgress()
+            return run_slide(opened, model, out=out, config=config, control=control)
+    run = SlideRun(
+        slide=slide,
+        model=refined(model),
+        out=Path(out),
+        config=config,
+        control=(control or RunControl()).about(slide.name),
+        executor=Threads(config.workers),
     )
-    return run.finished() or run.compute()
+    if (kept := run.kept()) is not None:
+        return kept
+    run.predict()
+    return run.deliver()
 
 
 @dataclass(kw_only=True)
-class _Run:
-    """One slide under one model; each stage is one method."""
+class SlideRun:
+    """One slide under one model: planned when it is made, then predicted, then delivered.
+
+    The three may lie in different threads, one after the other: a batch plans one slide and
+    delivers another while it predicts a third.
+
+    Attributes:
+        slide: An open slide.
+        model: The model.
+        out: The folder of this slide.
+        config: Settings.
+        control: Watches the run, and may stop it.
+        executor: Where regions are predicted and finished.
+        store: The regions that are there; known once prediction begins.
+        weaver: What joins them; known once prediction begins.
+        anew: Why what an earlier run left cannot be kept; empty where it can.
+        seconds: Wall time of the stages so far.
+    """
 
     slide: Slide
     model: TileModel
     out: Path
     config: RunConfig
-    progress: RunProgress
-    seconds: dict[str, float] = field(default_factory=dict)
+    control: RunControl
+    executor: Executor
+    store: RegionStore = field(init=False)
+    weaver: Weaver[Any] = field(init=False)
+    anew: str = field(init=False, default="")
+    seconds: dict[str, float] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         labels = self.out / LABELS_FOLDER
         self.plan = plan_run(self.slide, self.model.spec, config=self.config, labels=labels)
         self.flow = flow_for(self.model.spec.task)
 
-    def finished(self) -> SlideResult | None:
-        """The result that an earlier run left, where it is this run's."""
-        if self.config.overwrite:
-            return None
-        try:
-            record = read_record(self.out)
-        except OutputError:
-            return None
-        if record.key != self.plan.key or record.settings.measure != self.config.measure:
-            return None
-        # A file of stain vectors may say something else under the same name.
-        if record.stain_vectors != self.plan.stain_vectors:
-            return None
-        files = [OBJECTS_FILE, COUNTS_FILE, REPORT_FILE]
-        if self.flow.label_images(self.model.spec):
-            files.append(LABELS_FOLDER)
-        if self.flow.probability_image(self.plan):
-            files.append(PROBABILITIES_FOLDER)
-        if not all((self.out / name).exists() for name in files):
-            return None
-        result = load_result(self.out)
-        self._export(result, self._missing_formats(record))
+    def kept(self) -> SlideResult | None:
+        """The result that an earlier run left, where it is this run's; formats are added to it."""
+        earlier = look_back(self.out, self.plan, config=self.config, flow=self.flow)
+        self.anew = earlier.anew
+        result = earlier.result
+        if result is not None:
+            self._export(result, self._missing_formats(result.record))
         return result
 
     def _missing_formats(self, record: RunRecord) -> list[str]:
@@ -144,22 +151,45 @@ class _Run:
     def _export(self, result: SlideResult, formats: Collection[str]) -> None:
         """Write what the finished result is enough for."""
         if formats:
-            with self._stage("formats", 1):
+            with self._stage("formats"):
                 export_result(result, formats=formats, split_mb=self.config.split_mb)
-                self.progress.advance(1)
 
-    def compute(self) -> SlideResult:
-        """All stages."""
-        store = self._prepare()
+    def predict(self) -> None:
+        """Predict all regions that are not there yet, and finish each beside that.
+
+        Raises:
+            RunStoppedError: The run was asked to stop; what was in work is kept.
+        """
+        self.store = self._prepare()
+        kept = sum(self.store.has(region.index) for region in self.plan.regions)
+        self.control.tell(
+            "slide_planned",
+            tiles=self._tiles_to_predict(),
+            regions=len(self.plan.regions),
+            regions_kept=kept,
+            anew=self.anew,
+        )
         labels = self.out / LABELS_FOLDER
-        weaver = self._weaver(store, labels)
-        with self._stage("predict", int(self.plan.selected.sum())), writing_to(labels):
-            self._predict(store, weaver)
-        with self._stage("merge", 1), writing_to(labels):
-            found = weaver.found(partial(run_jobs, workers=self.config.workers))
-            self.progress.advance(1)
+        self.weaver = self._weaver(self.store, labels)
+        job = RegionJob(
+            slide=self.slide,
+            model=self.model,
+            flow=self.flow,
+            plan=self.plan,
+            store=self.store,
+            batch_size=self.config.batch_size,
+            control=self.control,
+        )
+        with self._stage("predict", steps=self._tiles_to_predict()), writing_to(labels):
+            run_regions(job, self.weaver, executor=self.executor)
+
+    def deliver(self) -> SlideResult:
+        """Join what crosses regions, then measure and write all that was found."""
+        labels = self.out / LABELS_FOLDER
+        with self._stage("merge"), writing_to(labels):
+            found = self.weaver.found(partial(run_jobs, workers=self.config.workers))
         # The coarser levels are built while tables are made: neither needs the other.
-        with self._stage("export", 1), ThreadPoolExecutor(1) as builder:
+        with self._stage("export"), ThreadPoolExecutor(1) as builder:
             levels = builder.submit(self._build_levels, labels)
             counts = deliver(
                 found,
@@ -170,8 +200,7 @@ class _Run:
                 out=self.out,
             )
             levels.result()
-            self.progress.advance(1)
-        record = self._record(found, counts, bad_tiles=self._count_bad_tiles(store))
+        record = self._record(found, counts, bad_tiles=self._count_bad_tiles(self.store))
         write_report(self.out, record)
         with atomic_file(self.out / RECORD_FILE) as file:
             file.write(record.model_dump_json(indent=2).encode())
@@ -181,48 +210,27 @@ class _Run:
         self._export(result, result_exporters(self.config.formats))
         return result
 
+    def _tiles_to_predict(self) -> int:
+        """Tiles of the regions that are not there yet."""
+        missing = (r for r in self.plan.regions if not self.store.has(r.index))
+        return sum(len(self.plan.tiles_of(region)) for region in missing)
+
     @contextmanager
-    def _stage(self, name: str, steps: int) -> Iterator[None]:
-        self.progress.start(name, steps)
-        start = monotonic()
-        yield
-        self.seconds[name] = round(monotonic() - start, 3)
+    def _stage(self, name: str, *, steps: int = 1) -> Iterator[None]:
+        with self.control.stage(name, steps=steps) as stage:
+            yield
+        self.seconds[name] = stage.seconds
 
     def _prepare(self) -> RegionStore:
         """The work folder of this plan; what another plan left is removed."""
         make_folder(self.out)
-        work = self.out / WORK_FOLDER
         for name in (RECORD_FILE, REPORT_FILE):
             (self.out / name).unlink(missing_ok=True)
         # Not all of these are written again, and none may pass for one of the new result.
         for item in EXPORTERS.values():
             for path in series_paths(self.out / item.file_name):
                 remove(path)
-        for old in work.glob("*"):
-            if old.name != self.plan.key or self.config.overwrite:
-                shutil.rmtree(old)
-        return RegionStore(work / self.plan.key)
-
-    def _predict(self, store: RegionStore, weaver: Weaver[Any]) -> None:
-        job = RegionJob(
-            slide=self.slide,
-            model=self.model,
-            flow=self.flow,
-            plan=self.plan,
-            store=store,
-            batch_size=self.config.batch_size,
-            advance=self.progress.advance,
-        )
-
-        def predict(region: Region) -> None:
-            if store.has(region.index):
-                self.progress.advance(len(self.plan.tiles_of(region)))
-            else:
-                job.run(region)
-
-        run_regions(
-            self.plan.regions, predict=predict, finish=weaver.finish, workers=self.config.workers
-        )
+        return RegionStore(clear_work(self.out, self.plan, overwrite=self.config.overwrite))
 
     def _count_bad_tiles(self, store: RegionStore) -> int:
         """Stored tiles that were read as blank, by this run or before it was interrupted."""
@@ -272,6 +280,7 @@ class _Run:
         share = 1.0 if plan.tissue is None else plan.tissue.fraction
         return RunRecord(
             key=plan.key,
+            parts=dict(plan.parts),
             slide=SlideRecord(
                 path=str(slide.path),
                 name=slide.name,

@@ -179,7 +179,7 @@ def test_an_interrupted_command_says_how_to_go_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("slideloom.workflows.batch.run_slide", interrupted)
+    monkeypatch.setattr("slideloom.workflows.batch.attempt.Attempt.predict", interrupted)
     assert _run("run", slide_path, "--model", "nuclei", "--out", tmp_path) == 130
     assert "the same command again goes on from here" in capsys.readouterr().err
     monkeypatch.setattr("slideloom.workflows.convert.write_ome_tiff", interrupted)

@@ -13,7 +13,9 @@ import slideloom
 from slideloom.errors import OutputError, SettingsError
 from slideloom.testing.slides import halve, write_slide
 from slideloom.workflows.cli import run_command
+from slideloom.workflows.control import RunControl
 from slideloom.workflows.convert import ConvertOptions, convert_slide
+from slideloom.workflows.events import Event
 from slideloom.wsi import Box, Mpp, Size, Slide, open_slide
 from slideloom.wsi.writing.pyramid import pyramid_tiles
 from tests.makers.array_slide import array_slide
@@ -31,13 +33,17 @@ class Listener:
         self._fail_at = fail_at
         self._error = error
 
-    def start(self, stage: str, total: int) -> None:
-        self.total = total
-
-    def advance(self, steps: int) -> None:
-        self.done += steps
+    def hear(self, event: Event) -> None:
+        if event.kind == "stage_started":
+            self.total = int(event.facts["steps"])
+        elif event.kind == "tiles_done":
+            self.done += int(event.facts["tiles"])
         if self._error is not None and self.done >= self._fail_at:
             raise self._error
+
+
+def told(listener: Listener) -> RunControl:
+    return RunControl(listen=listener.hear)
 
 
 def whole(slide: Slide, level: int = 0) -> NDArray[Any]:
@@ -156,7 +162,7 @@ def test_an_interrupted_call_leaves_nothing(
     with open_slide(source) as slide:
         for error in (KeyboardInterrupt(), RuntimeError("a bug")):
             with pytest.raises(type(error)):
-                convert_slide(slide, out / name, progress=Listener(fail_at, error))
+                convert_slide(slide, out / name, control=told(Listener(fail_at, error)))
             assert names(out) == []
 
 
@@ -166,7 +172,7 @@ def test_a_full_disk_is_one_sentence(source: Path, out: Path) -> None:
         open_slide(source) as slide,
         pytest.raises(OutputError, match=r"No space left on device\): check .* has room"),
     ):
-        convert_slide(slide, out / "a.ome.zarr", progress=Listener(3, full))
+        convert_slide(slide, out / "a.ome.zarr", control=told(Listener(3, full)))
     assert names(out) == []
 
 
@@ -239,7 +245,7 @@ def test_progress_hears_of_every_tile(source: Path, out: Path) -> None:
     for name in OUTPUTS:
         listener = Listener()
         with open_slide(source) as slide:
-            slideloom.convert_slide(slide, str(out / name), progress=listener)
+            slideloom.convert_slide(slide, str(out / name), control=told(listener))
             assert listener.total == listener.done == pyramid_tiles(slide.size)
 
 

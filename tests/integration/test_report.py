@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from slideloom.testing import PerfectTileModel, Scene, perfect_spec
-from slideloom.workflows.batch import SlideOutcome, run_batch
+from slideloom.workflows.batch.attempt import Attempt
+from slideloom.workflows.batch.entries import find_entries
+from slideloom.workflows.batch.outcomes import SlideOutcome
+from slideloom.workflows.batch.run import run_batch
 from slideloom.workflows.cli import run_command
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.result import SlideResult, read_counts
 from slideloom.workflows.run import run_slide
 from slideloom.wsi import SlideOptions
-from slideloom.wsi.source import Source
 from tests.makers.html import Element, read_html
 
 CONFIG = RunConfig(tissue=False, region_px=512, workers=1)
@@ -192,9 +194,10 @@ def run_folder(folder: Path, scene: Scene, slide_path: Path) -> list[SlideOutcom
             (folder / name).write_bytes(b"II*\0 and no slide")
     spec = perfect_spec(scene, task="instance", tile_px=512, halo_px=32)
     model = PerfectTileModel(scene, spec=spec)
-    paths: list[Source] = [folder / name for name in names]
+    paths = [folder / name for name in names]
     options = SlideOptions()
-    return run_batch(paths, model, out=folder / "out", config=CONFIG, options=options)
+    entries = find_entries(paths)
+    return run_batch(entries, model, out=folder / "out", config=CONFIG, options=options)
 
 
 def test_a_run_has_a_page_that_says_what_its_tables_say(
@@ -237,8 +240,12 @@ def test_a_resumed_run_writes_its_page_again(
     page.unlink()
     run_folder(tmp_path, scene, slide_path)
     assert page.read_bytes() == first
-    monkeypatch.setattr("slideloom.workflows.batch._run_one", None)
-    with pytest.raises(TypeError):
+
+    def interrupted(_: Attempt) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Attempt, "predict", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         run_folder(tmp_path, scene, slide_path)
     # A run that was stopped leaves no page that says it is all.
     assert not page.exists()

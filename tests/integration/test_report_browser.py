@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from slideloom.testing import PerfectTileModel, Scene, perfect_spec, write_slide
-from slideloom.workflows.batch import run_batch
+from slideloom.workflows.batch.entries import find_entries
+from slideloom.workflows.batch.run import run_batch
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.result import SlideResult, load_result
 from slideloom.wsi import SlideOptions
-from slideloom.wsi.source import Source
 from tests.makers.html import Element, read_html
 
 # A browser takes seconds to start, and each picture is a start.
@@ -75,9 +75,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
 def run(slide_path: Path, scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three slides and a failure; one slide is to be looked at."""
     folder = tmp_path_factory.mktemp("browser")
-    paths: list[Source] = [folder / f"{name}.tif" for name in (*NAMES, "bad")]
+    paths = [folder / f"{name}.tif" for name in (*NAMES, "bad")]
     for number, path in enumerate(paths[:-1]):
-        assert isinstance(path, Path)
         pixels = np.full((scene.size.height, scene.size.width, 3), 40 * number + 150, np.uint8)
         pixels[::9] = (180, 90, 160)
         write_slide(path, pixels, mpp=0.5)
@@ -85,7 +84,7 @@ def run(slide_path: Path, scene: Scene, tmp_path_factory: pytest.TempPathFactory
     spec = perfect_spec(scene, task="instance", tile_px=512, halo_px=32)
     config = RunConfig(tissue=False, region_px=512, workers=1)
     model, options = PerfectTileModel(scene, spec=spec), SlideOptions(mpp=0.6)
-    run_batch(paths, model, out=folder / "out", config=config, options=options)
+    run_batch(find_entries(paths), model, out=folder / "out", config=config, options=options)
     return folder / "out"
 
 

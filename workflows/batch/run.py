@@ -1,0 +1,156 @@
+"""Run a batch: every slide is tried, the next is planned and the last delivered beside each."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+
+from slideloom.errors import RoiError
+from slideloom.models.tile_model import TileModel
+from slideloom.workflows.batch.attempt import Attempt, Setting
+from slideloom.workflows.batch.entries import SlideEntry
+from slideloom.workflows.batch.outcomes import SlideOutcome, write_page, write_tables
+from slideloom.workflows.config import RunConfig
+from slideloom.workflows.control import RunControl
+from slideloom.workflows.executing import Threads
+from slideloom.workflows.export import check_formats
+from slideloom.workflows.export.atomic import make_folder
+from slideloom.workflows.refine import refined
+from slideloom.workflows.result import REPORT_FILE
+from slideloom.workflows.stains import check_stains
+from slideloom.wsi import SlideOptions
+
+__all__ = ["run_batch"]
+
+
+def run_batch(
+    entries: Sequence[SlideEntry],
+    model: TileModel,
+    *,
+    out: Path,
+    config: RunConfig,
+    options: SlideOptions,
+    control: RunControl | None = None,
+) -> list[SlideOutcome]:
+    """Run a model over slides; one slide's failure does not stop the others.
+
+    Args:
+        entries: The slides.
+        model: The model.
+        out: Gets one folder for each slide, `manifest.csv`, `counts.csv` and `report.html`.
+        config: Settings.
+        options: How the slides are opened.
+        control: Watches the batch, and may stop it; None does neither.
+
+    Returns:
+        How each slide went, in the order of `entries`.
+
+    Raises:
+        OutputError: `out` cannot be written to.
+        RoiError: There is no such ROI file.
+        SettingsError: A format that no exporter writes, or settings of stains that cannot be.
+    """
+    control = control or RunControl()
+    check_formats(config.formats, task=model.spec.task, split_mb=config.split_mb)
+    check_stains(config.measure)
+    if config.roi is not None and not config.roi.is_file():
+        msg = f"there is no ROI file '{config.roi}': check --roi"
+        raise RoiError(msg)
+    make_folder(out)
+    # A run that is stopped shall not leave the page of another one.
+    (out / REPORT_FILE).unlink(missing_ok=True)
+    setting = Setting(
+        refined(model),
+        out=out,
+        config=config,
+        options=options,
+        control=control,
+        executor=Threads(config.workers),
+    )
+    batch = _Batch(entries, setting)
+    control.tell("run_started", slides=len(entries), **_provenance(model, out))
+    batch.run()
+    outcomes = batch.outcomes
+    counts = Counter(outcome.status for outcome in outcomes)
+    waiting = counts["waiting"] + counts["stopped"]
+    if not waiting:
+        write_page(outcomes, out, model=model.spec)
+    control.tell(
+        "run_stopped" if waiting else "run_done",
+        done=counts["done"],
+        failed=counts["failed"],
+        waiting=waiting,
+    )
+    return outcomes
+
+
+def _provenance(model: TileModel, out: Path) -> dict[str, str | int]:
+    """Who runs what, for the event log."""
+    return {
+        "model": model.spec.name,
+        "out": str(out),
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "version": version("slideloom"),
+    }
+
+
+class _Batch:
+    """All slides, up to three of them in work, each in another stage."""
+
+    def __init__(self, entries: Sequence[SlideEntry], setting: Setting) -> None:
+        self._setting = setting
+        self._attempts = [Attempt(entry, setting, settled=self._write_tables) for entry in entries]
+        self._writing = Lock()
+
+    @property
+    def outcomes(self) -> list[SlideOutcome]:
+        """How each slide went so far."""
+        return [attempt.outcome for attempt in self._attempts]
+
+    def run(self) -> None:
+        """Take all slides through their stages, unless the batch is stopped."""
+        self._write_tables()
+        with ThreadPoolExecutor(1) as planner, ThreadPoolExecutor(1) as deliverer:
+            try:
+                self._weave(planner, deliverer)
+            except BaseException:
+                # Above all Ctrl-C: leaving the block waits only for what is in work.
+                for pool in (planner, deliverer):
+                    pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _weave(self, planner: ThreadPoolExecutor, deliverer: ThreadPoolExecutor) -> None:
+        """Predict slide by slide; plan the next one and deliver the last one meanwhile."""
+        stop = self._setting.control.stop
+        waiting = iter(self._attempts)
+        following = _submit(planner, next(waiting, None))
+        delivery: Future[None] | None = None
+        while following is not None:
+            attempt, planned = following
+            planned.result()
+            following = None if stop.requested else _submit(planner, next(waiting, None))
+            attempt.predict()
+            # No more than one waits to be delivered, so memory is that of three slides at most.
+            if delivery is not None:
+                delivery.result()
+            delivery = deliverer.submit(attempt.deliver)
+        if delivery is not None:
+            delivery.result()
+
+    def _write_tables(self) -> None:
+        """The tables as things stand; slides settle in two threads."""
+        with self._writing:
+            write_tables(self.outcomes, self._setting.out, model=self._setting.model.spec)
+
+
+def _submit(
+    planner: ThreadPoolExecutor, attempt: Attempt | None
+) -> tuple[Attempt, Future[None]] | None:
+    return None if attempt is None else (attempt, planner.submit(attempt.plan))
