@@ -104,6 +104,7 @@ def _check_names(found: list[Source], paths: Sequence[str | Path]) -> None:
         if other is not path:
             msg = (
                 f"slides '{other}' and '{path}' would both write to '{slide_name(path)}': "
-                "run them into different --out folders"
+                "run them into different --out folders, or list them in a CSV with the columns "
+                "path and id, and give each an id of its own"
             )
             raise SettingsError(msg)
