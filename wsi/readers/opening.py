@@ -12,10 +12,16 @@ from slideloom.errors import (
     SlideFormatError,
     SlideNotFoundError,
 )
+from slideloom.wsi.fetched import copies_held
 from slideloom.wsi.readers.ome_zarr.reader import ZarrReader
 from slideloom.wsi.readers.openslide_reader import OpenSlideReader
 from slideloom.wsi.readers.picture_reader import PictureReader
-from slideloom.wsi.readers.reader import NotServedError, NowhereServedError, Reader
+from slideloom.wsi.readers.reader import (
+    NoFileError,
+    NotServedError,
+    NowhereServedError,
+    Reader,
+)
 from slideloom.wsi.readers.tiff.reader import TiffReader
 from slideloom.wsi.remote import open_filesystem
 from slideloom.wsi.source import Source, file_name
@@ -27,6 +33,10 @@ READERS: dict[str, Callable[[Source], Reader]] = {
     "picture": PictureReader,
 }
 """The readers, in the order in which they are tried."""
+
+
+_FOLDERS = "zarr"
+"""The reader of folders behind URLs."""
 
 
 def open_reader(source: Source, name: str | None) -> Reader:
@@ -43,18 +53,20 @@ def open_reader(source: Source, name: str | None) -> Reader:
         _check_path(source)
     else:
         _check_url(source)
-    reasons = []
-    for key in READERS if name is None else (name,):
-        try:
-            return READERS[key](source)
-        except NotServedError as error:
-            reasons.append(f"{key}: {error}")
-            if isinstance(error, NowhereServedError):
-                break
-        except SlideAccessError:
-            raise
-        except PermissionError as error:
-            raise _no_access(source) from error
+    reasons: list[str] = []
+    with copies_held():
+        keys = list(READERS) if name is None else [name]
+        while keys:
+            key = keys.pop(0)
+            try:
+                return READERS[key](source)
+            except NotServedError as error:
+                reasons.append(f"{key}: {error}")
+                keys = _left_after(error, keys, is_url=isinstance(source, str))
+            except SlideAccessError:
+                raise
+            except PermissionError as error:
+                raise _no_access(source) from error
     if isinstance(source, Path) and source.is_dir():
         msg = f"folder '{source}' is no slide ({'; '.join(reasons)}): name a slide in it"
         raise SlideFormatError(msg)
@@ -63,6 +75,15 @@ def open_reader(source: Source, name: str | None) -> Reader:
         "whole-slide image, for example SVS, NDPI, MRXS, DICOM, OME-Zarr or a tiled TIFF"
     )
     raise SlideFormatError(msg)
+
+
+def _left_after(error: NotServedError, keys: list[str], *, is_url: bool) -> list[str]:
+    """The readers that may serve what another one did not; a URL is a file or a folder."""
+    if isinstance(error, NowhereServedError):
+        return []
+    if isinstance(error, NoFileError):
+        return [key for key in keys if key == _FOLDERS]
+    return [key for key in keys if key != _FOLDERS] if is_url else keys
 
 
 def check_name(name: str | None) -> None:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from slideloom.errors import SlideFormatError
+from slideloom.wsi.byte_file import LocalFile
+from slideloom.wsi.fetched import fetch_whole
 from slideloom.wsi.fingerprint import hash_files
 from slideloom.wsi.geometry import Box, Level, Mpp, Point, Size
 from slideloom.wsi.readers.czi_check import check_czi
@@ -31,6 +33,8 @@ from slideloom.wsi.source import Source
 
 _VENDOR_TIFFS = {"leica", "philips", "trestle", "ventana"}
 """TIFFs that nobody but OpenSlide reads here."""
+_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"ZISRAWFILE", b"SQLite format 3\0")
+"""How files start that are slides of one file: TIFF, CZI and Sakura."""
 _UNKNOWN = "OpenSlide knows no format for it"
 _MIRAX = ".mrxs"
 _MOST_ASSOCIATED_PX = 2**28
@@ -49,21 +53,24 @@ class OpenSlideReader:
     dtype = np.dtype(np.uint8)
 
     def __init__(self, source: Source) -> None:
-        """Open a file, or a folder that holds one DICOM slide.
+        """Open a file, a folder that holds one DICOM slide, or a URL, whose file is fetched.
 
         Raises:
             NotServedError: OpenSlide knows no format for the file.
-            SlideFormatError: It knows the format and finds the file damaged.
+            SlideAccessError: The URL may not be read, or there is no room for its file.
+            SlideFormatError: OpenSlide knows the format and finds the file damaged.
         """
+        self._fetched: LocalFile | None = None
         if isinstance(source, str):
-            msg = "OpenSlide reads no URLs"
-            raise NotServedError(msg)
-        path = one_slide_of(source) if source.is_dir() else source
+            self._fetched = fetch_whole(source, heads=_HEADS)
+            path = self._fetched.path
+        else:
+            path = one_slide_of(source) if source.is_dir() else source
         self._path = path
         self._reopening = Lock()
         check_czi(path)
         if openslide.OpenSlide.detect_format(path) in _VENDOR_TIFFS:
-            check_tile_sizes(path)
+            check_tile_sizes(LocalFile(path))
         try:
             slide = openslide.OpenSlide(path)
         except openslide.OpenSlideUnsupportedFormatError as error:
@@ -142,7 +149,7 @@ class OpenSlideReader:
         OpenSlide's own close would end the process under them; it closes what nobody holds.
         """
         with self._reopening:
-            self._slide = None
+            self._slide = self._fetched = None
 
     @property
     def _open_slide(self) -> openslide.OpenSlide:

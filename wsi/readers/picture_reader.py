@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from slideloom.errors import SlideFormatError
-from slideloom.wsi.fingerprint import hash_files
+from slideloom.wsi.byte_file import LocalFile
+from slideloom.wsi.fetched import fetch_whole
+from slideloom.wsi.fingerprint import hash_opened
 from slideloom.wsi.geometry import Box, Level, Mpp, Point, Size
 from slideloom.wsi.readers.reader import RGB_CHANNELS, WHITE, NotServedError
 from slideloom.wsi.source import Source
 
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+_HEADS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"BM", b"RIFF")
+"""How such files start."""
 _TILE_PX = 512
 _GREY16 = ("I;16", "I;16B", "I;16L")
 
@@ -42,11 +46,12 @@ class PictureReader:
             NotServedError: It is no picture of these formats.
             SlideFormatError: It is one, and it is damaged or too large.
         """
-        if isinstance(source, str) or source.is_dir():
-            msg = "it is a folder or a URL"
+        if isinstance(source, Path) and source.is_dir():
+            msg = "it is a folder"
             raise NotServedError(msg)
-        self._path = source
-        self._pixels, self.properties = _load(source)
+        file = LocalFile(source) if isinstance(source, Path) else fetch_whole(source, heads=_HEADS)
+        self._fingerprint = hash_opened([file])
+        self._pixels, self.properties = _load(file.path)
         height, width, count = self._pixels.shape
         self.channels = RGB_CHANNELS if count == len(RGB_CHANNELS) else ("grey",)
         self.dtype: np.dtype[Any] = self._pixels.dtype
@@ -64,7 +69,7 @@ class PictureReader:
 
     def fingerprint(self) -> str:
         """Of the file."""
-        return hash_files([self._path])
+        return self._fingerprint
 
     def close(self) -> None:
         """Nothing is open."""

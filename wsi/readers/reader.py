@@ -27,6 +27,10 @@ class NotServedError(SlideFormatError):
     """The file is nothing that this reader reads; another one may read it."""
 
 
+class NoFileError(NotServedError):
+    """There is no file at the URL; there may be a folder."""
+
+
 class NowhereServedError(NotServedError):
     """The reader knows the file's kind, and that no other reader would read it rightly."""
 

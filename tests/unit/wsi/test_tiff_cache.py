@@ -54,9 +54,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
     seen: Counter[int] = Counter()
     decode_tile = TiffReader._decode
 
-    def note(self: TiffReader, source: Any, tile: Any, *, index: int) -> Any:
-        seen[index] += 1
-        return decode_tile(self, source, tile, index=index)
+    def note(self: TiffReader, source: Any, tile: Any, *, parts: Any) -> Any:
+        seen[source.index_of(tile)] += 1
+        return decode_tile(self, source, tile, parts=parts)
 
     monkeypatch.setattr(TiffReader, "_decode", note)
     return seen

@@ -127,9 +127,10 @@ def test_a_cut_file_is_damage(write_pyramid: WriteTiff, share: float) -> None:
 
 
 def test_what_is_no_file_is_left_to_others(tmp_path: Path) -> None:
-    for source in (tmp_path, "https://example.org/slide.tif"):
-        with pytest.raises(NotServedError, match="it is a folder or a URL"):
-            TiffReader(source)
+    with pytest.raises(NotServedError, match="it is a folder"):
+        TiffReader(tmp_path)
+    with pytest.raises(NotServedError, match="it is called an OME-Zarr"):
+        TiffReader("https://example.org/slide.ome.zarr")
 
 
 def test_missing_planes_and_tiles_are_background(tmp_path: Path) -> None:

@@ -113,8 +113,8 @@ def _image_group(files: ZarrFiles) -> _Group:
     if root is None:
         if files.is_url:
             msg = (
-                f"there is no OME-Zarr at '{files.title}': check the address, "
-                "and download slides of other formats first"
+                f"there is no slide at '{files.title}', neither a file nor an OME-Zarr: check the "
+                "address (folders of other formats, such as DICOM, are read from this machine only)"
             )
             raise SlideNotFoundError(msg)
         msg = "it holds no metadata of zarr"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import openslide
 import tifffile
 
 from slideloom.errors import SlideFormatError
+from slideloom.wsi.byte_file import ByteFile
 from slideloom.wsi.geometry import Level, Mpp
 from slideloom.wsi.readers.reader import NotServedError, NowhereServedError, level_downsample
 from slideloom.wsi.readers.tiff.codec import GREY, PALETTE
@@ -24,6 +24,8 @@ from slideloom.wsi.readers.tiff.damage import NONSENSE, check_chain, check_start
 from slideloom.wsi.readers.tiff.mpp import read_mpp
 from slideloom.wsi.readers.tiff.pages import TiffPyramid, find_pyramid, page_size
 from slideloom.wsi.readers.tiff.planes import TiffPlane, planes_of
+from slideloom.wsi.readers.tiff.vendor import vendor_of
+from slideloom.wsi.tiles import StoredTile
 
 _PLAIN_VENDORS = {"aperio", "generic-tiff", None}
 """Formats of OpenSlide whose tiles simply abut; None is a TIFF that OpenSlide does not know."""
@@ -47,6 +49,10 @@ class TiffLevel:
     def across(self) -> int:
         """Tiles in a row."""
         return -(-self.level.size.width // self.level.tile.width)
+
+    def index_of(self, tile: StoredTile) -> int:
+        """Where `planes` list a tile."""
+        return tile.row * self.across + tile.col
 
     def rows_of(self, row: int) -> int:
         """Rows of pixels that a tile of this row of tiles holds."""
@@ -73,37 +79,41 @@ class TiffLayout:
     vendor: str | None
 
 
-def read_layout(path: Path) -> TiffLayout:
-    """The layout of the TIFF at `path`.
+def read_layout(file: ByteFile) -> TiffLayout:
+    """The layout of a TIFF.
 
     Raises:
         NotServedError: No TIFF, or one that the fast reader does not serve.
         SlideFormatError: A TIFF whose end is missing, or whose directories make no sense.
+        SlideAccessError: It cannot be fetched.
     """
-    check_start(path)
-    try:
-        with tifffile.TiffFile(path) as tif:
-            return _layout(path, tif)
-    except SlideFormatError:
-        raise
-    except NONSENSE as error:
-        raise damaged(path, f"has directories that make no sense ({error})") from error
+    with file.open() as stream:
+        check_start(file, stream)
+        stream.seek(0)
+        try:
+            with tifffile.TiffFile(stream) as tif:
+                return _layout(file, tif, stream=stream)
+        except SlideFormatError:
+            raise
+        except NONSENSE as error:
+            raise damaged(file, f"has directories that make no sense ({error})") from error
 
 
-def _layout(path: Path, tif: tifffile.TiffFile) -> TiffLayout:
-    vendor = openslide.OpenSlide.detect_format(path)
+def _layout(file: ByteFile, tif: tifffile.TiffFile, *, stream: BinaryIO) -> TiffLayout:
+    path = file.path
+    vendor = vendor_of(tif) if path is None else openslide.OpenSlide.detect_format(path)
     if tif.is_ndpi and vendor is None:
-        raise damaged(path, "is an NDPI whose directories do not all lie inside the file")
+        raise damaged(file, "is an NDPI whose directories do not all lie inside the file")
     if vendor not in _PLAIN_VENDORS or tif.is_ndpi:
         msg = f"it is a TIFF of {vendor}, which is left to OpenSlide"
         raise NotServedError(msg)
-    check_chain(path)
+    check_chain(file, stream)
     pyramid = find_pyramid(tif, vendor=vendor)
     first = pyramid.levels[0][0]
     dtype = sample_type(first)
     return TiffLayout(
         levels=tuple(
-            _level(path, pyramid, index=index, dtype=dtype, aperio=vendor == "aperio")
+            _level(file, pyramid, index=index, dtype=dtype, aperio=vendor == "aperio")
             for index in range(len(pyramid.levels))
         ),
         dtype=dtype,
@@ -114,11 +124,11 @@ def _layout(path: Path, tif: tifffile.TiffFile) -> TiffLayout:
 
 
 def _level(
-    path: Path, pyramid: TiffPyramid, *, index: int, dtype: np.dtype[Any], aperio: bool
+    file: ByteFile, pyramid: TiffPyramid, *, index: int, dtype: np.dtype[Any], aperio: bool
 ) -> TiffLevel:
     pages = pyramid.levels[index]
     groups = [
-        planes_of(path, page, dtype=dtype, aperio=aperio, behind=pyramid.behind) for page in pages
+        planes_of(file, page, dtype=dtype, aperio=aperio, behind=pyramid.behind) for page in pages
     ]
     size = page_size(pages[0])
     if any(page_size(page) != size or page.dtype != pages[0].dtype for page in pages):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from slideloom.wsi.byte_file import ByteFile, ByteRange
 from slideloom.wsi.geometry import Size
 from slideloom.wsi.readers.reader import NotServedError, NowhereServedError
 from slideloom.wsi.readers.tiff.codec import DecodeTile, SegmentShape, is_uncompressed, tile_decoder
@@ -40,6 +40,10 @@ class TiffPlane:
     samples: int
     decode: DecodeTile
 
+    def range_of(self, index: int) -> ByteRange:
+        """Where a tile lies in the file."""
+        return ByteRange(start=int(self.offsets[index]), count=int(self.counts[index]))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlaneGroup:
@@ -55,7 +59,7 @@ class PlaneGroup:
 
 
 def planes_of(
-    path: Path, page: tifffile.TiffPage, *, dtype: np.dtype[Any], aperio: bool, behind: int = 0
+    file: ByteFile, page: tifffile.TiffPage, *, dtype: np.dtype[Any], aperio: bool, behind: int = 0
 ) -> PlaneGroup:
     """Where a page keeps its tiles; `behind` more planes follow its own without a page.
 
@@ -73,12 +77,12 @@ def planes_of(
         samples=page.samplesperpixel if joint else 1,
         dtype=dtype,
     )
-    table = _read_table(path, page, shape=shape)
+    table = _read_table(file, page, shape=shape)
     if not page.is_tiled and is_uncompressed(page) and table.is_gapless:
         shape, table = _cut_anew(page, shape, table=table, behind=behind)
-        table.check_inside(path)
+        table.check_inside(file)
     elif behind:
-        raise damaged(path, "lists fewer pages than channels")
+        raise damaged(file, "lists fewer pages than channels")
     if shape.nbytes > MAX_TILE_BYTES:
         msg = (
             f"it stores {shape.width} x {shape.rows} pixels in one piece, {shape.nbytes} bytes, of "
@@ -109,28 +113,28 @@ class _TileTable:
         ends = self.offsets + self.counts
         return bool((self.counts > 0).all() and (ends[:, :-1] == self.offsets[:, 1:]).all())
 
-    def check_inside(self, path: Path) -> None:
+    def check_inside(self, file: ByteFile) -> None:
         """Refuse tiles that end behind the file's end."""
         ends = np.where(self.counts > 0, self.offsets + self.counts, 0)
         tile = int(ends.argmax())
         row, col = divmod(tile % ends.shape[1], self.across)
-        check_inside(path, int(ends.flat[tile]), what=f"tile row {row}, col {col} ends")
+        check_inside(file, int(ends.flat[tile]), what=f"tile row {row}, col {col} ends")
 
 
-def _read_table(path: Path, page: tifffile.TiffPage, *, shape: SegmentShape) -> _TileTable:
+def _read_table(file: ByteFile, page: tifffile.TiffPage, *, shape: SegmentShape) -> _TileTable:
     across, down = -(-page.imagewidth // shape.width), -(-page.imagelength // shape.rows)
     planes = 1 if page.planarconfig == _CONTIGUOUS else page.samplesperpixel
     offsets = np.array(page.dataoffsets, dtype=np.int64)
     counts = np.array(page.databytecounts, dtype=np.int64)
     if not len(offsets) == len(counts) == planes * across * down:
         found = f"lists {len(offsets)} tiles in a level, not {planes * across * down}"
-        raise damaged(path, found)
+        raise damaged(file, found)
     if min(offsets.min(), counts.min()) < 0 or max(offsets.max(), counts.max()) > _LAST_BYTE:
-        raise damaged(path, "lists tiles that no file can hold")
+        raise damaged(file, "lists tiles that no file can hold")
     table = _TileTable(
         offsets=offsets.reshape(planes, -1), counts=counts.reshape(planes, -1), across=across
     )
-    table.check_inside(path)
+    table.check_inside(file)
     return table
 
 
