@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from slideloom.errors import (
     AnnotationError,
+    ClusterError,
     MissingMppError,
     ModelFolderError,
     ModelNotFoundError,
@@ -48,6 +49,7 @@ __version__ = version("slideloom")
 
 __all__ = [
     "AnnotationError",
+    "ClusterError",
     "ConvertOptions",
     "Display",
     "MissingMppError",

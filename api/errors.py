@@ -14,12 +14,14 @@
     +-- OutputError             (OSError)            the output folder cannot be used
     |   +-- RunLockedError                           another run writes to the output folder
     +-- RunStoppedError                              a run ended early because it was asked to
+    +-- ClusterError            (RuntimeError)       the workers of a cluster are lost
 
 A message says in one sentence what was asked and what was found, and in one what to do.
 """
 
 __all__ = [
     "AnnotationError",
+    "ClusterError",
     "MissingMppError",
     "ModelFolderError",
     "ModelNotFoundError",
@@ -90,3 +92,7 @@ class RunLockedError(OutputError):
 
 class RunStoppedError(SlideloomError):
     """A run ended early because it was asked to; the same call again goes on from there."""
+
+
+class ClusterError(SlideloomError, RuntimeError):
+    """A cluster lost its scheduler or its workers; the same call again goes on from there."""

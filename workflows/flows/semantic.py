@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shapely
@@ -291,7 +292,9 @@ class _Areas:
     def _pieces(self, class_id: int) -> Iterator[PixelSets]:
         """What waits of one class, a set for each region."""
         for region in self.plan.regions:
-            arrays = self.store.load(region.index, under=_waiting(class_id))
+            arrays: Mapping[str, NDArray[Any]] = self.store.load(
+                region.index, under=_waiting(class_id)
+            )
             yield PixelSets(offsets=arrays["offsets"], runs=arrays["runs"])
 
 
