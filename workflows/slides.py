@@ -9,7 +9,16 @@ from pathlib import Path
 from slideloom.errors import SettingsError, SlideNotFoundError
 from slideloom.wsi.readers.dicom_folder import dicom_slides
 from slideloom.wsi.readers.ome_zarr.layout import holds_image
-from slideloom.wsi.source import Source, parse_source, slide_name
+from slideloom.wsi.remote import ForbiddenError
+from slideloom.wsi.remote_folder import (
+    RemoteEntry,
+    can_list,
+    entry_at,
+    has_pattern,
+    list_folder,
+    matching,
+)
+from slideloom.wsi.source import Source, file_name, parse_source, slide_name
 
 SUFFIXES = frozenset(
     {
@@ -19,13 +28,15 @@ SUFFIXES = frozenset(
 )  # fmt: skip
 """Endings that are taken from folders. Pictures (PNG, JPEG) are taken by name or glob only: folders
 of slides hold many that are none."""
+_GROUPS = frozenset({"zarr.json", ".zgroup", ".zattrs"})
+"""Files of an OME-Zarr, whatever its folder is called."""
 _ZARR, _ZARR_ZIP, _DICOM = ".zarr", ".zarr.zip", ".dcm"
 _HIDDEN = "."
 """Such names are those of unfinished work, and of what macOS puts beside files."""
 
 
 def find_slides(paths: Sequence[str | Path]) -> list[Source]:
-    """Slides named one by one, and those in folders.
+    """Slides named one by one, and those in folders; also in folders of object stores.
 
     A folder that is an OME-Zarr is a slide; label images without their slide, such as those of a
     result, are not. The DICOM files of one series are one slide: the folder, where it holds no
@@ -33,13 +44,14 @@ def find_slides(paths: Sequence[str | Path]) -> list[Source]:
 
     Raises:
         SlideNotFoundError: A path names nothing.
+        SlideAccessError: An object store does not tell what it holds.
         SettingsError: Nothing was found, or two slides would share an output folder.
     """
     found: list[Source] = []
     for given in paths:
         path = parse_source(given)
         if isinstance(path, str):
-            found.append(path)
+            found += _behind(path)
         elif path.exists():
             found += _slides_at(path)
         elif any(mark in str(path) for mark in "*?["):
@@ -55,6 +67,53 @@ def find_slides(paths: Sequence[str | Path]) -> list[Source]:
     found = list(dict.fromkeys(found))
     _check_names(found, paths)
     return found
+
+
+def _behind(url: str) -> list[str]:
+    """The slides that a URL names; a web server names none but the one that is asked for."""
+    if not can_list(url):
+        return [url]
+    if has_pattern(url):
+        return [slide for entry in matching(url) for slide in _remote_slides(entry)]
+    if _is_called_slide(file_name(url)) or url.lower().endswith(_ZARR):
+        return [url]
+    try:
+        entry = entry_at(url)
+    except ForbiddenError:
+        # Who may not list a bucket may yet read a slide in it: opening it tells.
+        return [url]
+    if entry is None:
+        msg = f"there is no slide or folder '{url}': check the address"
+        raise SlideNotFoundError(msg)
+    return list(_remote_slides(entry))
+
+
+def _remote_slides(entry: RemoteEntry) -> Iterator[str]:
+    """The slide that an entry is, or those below it, folder by folder, as on this machine."""
+    if not entry.is_folder or entry.is_zarr:
+        yield entry.url
+        return
+    inside = list_folder(entry.url)
+    if any(item.name in _GROUPS for item in inside):
+        yield entry.url
+        return
+    shown = [item for item in inside if item.name[0] != _HIDDEN]
+    files = [item for item in shown if not item.is_folder and _is_called_slide(item.name)]
+    slides = [item.url for item in files if not item.name.lower().endswith(_DICOM)]
+    series = [item.url for item in files if item.name.lower().endswith(_DICOM)]
+    slides += series if len(series) == 1 else []
+    slides += [item.url for item in shown if item.is_zarr and holds_image(item.url)]
+    if len(series) > 1:
+        # Not read from there: opening the folder, which stands for all of them, says so.
+        slides.append(entry.url)
+    yield from sorted(slides)
+    for item in shown:
+        if item.is_folder and not item.is_zarr:
+            yield from _remote_slides(item)
+
+
+def _is_called_slide(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES or name.lower().endswith(_ZARR_ZIP)
 
 
 def _slides_at(path: Path) -> list[Path]:

@@ -210,11 +210,11 @@ class RemoteFile:
         """What to raise for an answer that is not what was asked for."""
         if isinstance(answer, FileNotFoundError):
             return self._gone()
-        if not isinstance(answer, (bytes, *network_errors(self.name))):
+        if isinstance(answer, bytes):
+            answer = ConnectionError(f"{len(answer)} bytes came that were not asked for")
+        if not isinstance(answer, network_errors(self.name)):
             return answer
         self.check_unchanged()
-        if isinstance(answer, bytes):
-            answer = SlideAccessError(f"{len(answer)} bytes came that were not asked for")
         return refusal(self.name, answer)
 
     def _gone(self) -> SlideNotFoundError:

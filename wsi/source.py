@@ -22,8 +22,11 @@ def parse_source(text: str | Path) -> Source:
 
 
 def file_name(source: Source) -> str:
-    """The last part of the path or URL."""
-    return source.name if isinstance(source, Path) else source.rsplit("/", maxsplit=1)[-1]
+    """The last part of the path or URL; what follows the path of a web address is left out."""
+    if isinstance(source, Path):
+        return source.name
+    is_web = source.lower().startswith(("http://", "https://"))
+    return (urlsplit(source).path if is_web else source).rstrip("/").rsplit("/", maxsplit=1)[-1]
 
 
 def slide_name(source: Source) -> str:

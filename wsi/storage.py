@@ -24,6 +24,7 @@ __all__ = [
     "StoredObject",
     "exists",
     "in_parallel",
+    "names_below",
     "objects_below",
     "open_system",
     "output_faults",
@@ -158,6 +159,22 @@ def upload(file: Path, place: UPath) -> None:
     """
     with output_faults(str(place)):
         open_system(place).put_file(str(file), place.path)
+
+
+def names_below(folder: UPath) -> frozenset[str]:
+    """The names at the top of a folder; none where it is not there.
+
+    Raises:
+        OutputError: The store does not answer, or refuses to.
+    """
+    base = f"{folder.path.strip('/')}/"
+    try:
+        with output_faults(str(folder), may_lack=True):
+            found: list[str] = open_system(folder).ls(folder.path, detail=False)
+    except FileNotFoundError:
+        return frozenset()
+    paths = (path.strip("/") for path in found)
+    return frozenset(path.removeprefix(base) for path in paths if path.startswith(base))
 
 
 def objects_below(folder: UPath) -> list[StoredObject]:

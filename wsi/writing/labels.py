@@ -174,12 +174,7 @@ def open_labels(store: Folder, name: str, *, level: int = 0) -> zarr.Array[Any]:
     Raises:
         OutputError: There is no such store, label image or level.
     """
-    try:
-        group = zarr.open_group(zarr_place(store / _GROUP / name), mode="r+")
-    except (GroupNotFoundError, FileNotFoundError) as error:
-        msg = f"there is no label image {name!r} in '{store.name}': check the folder and the name"
-        raise OutputError(msg) from error
-    array = group.get(str(level))
+    array = _open_image(store, name).get(str(level))
     if not isinstance(array, zarr.Array):
         msg = f"label image {name!r} in '{store.name}' has no level {level}"
         raise OutputError(msg)
@@ -195,6 +190,24 @@ def read_labels(store: Folder, name: str, *, level: int = 0) -> da.Array:
     array = open_labels(store, name, level=level)
     pixels: da.Array = da.from_zarr(array)
     return pixels
+
+
+def count_levels(store: Folder, name: str) -> int:
+    """How many levels a label image states.
+
+    Raises:
+        OutputError: There is no such store or label image.
+    """
+    said = ome_metadata(_open_image(store, name))
+    return len(said["multiscales"][0]["datasets"])
+
+
+def _open_image(store: Folder, name: str) -> zarr.Group:
+    try:
+        return zarr.open_group(zarr_place(store / _GROUP / name), mode="r+")
+    except (GroupNotFoundError, FileNotFoundError) as error:
+        msg = f"there is no label image {name!r} in '{store.name}': check the folder and the name"
+        raise OutputError(msg) from error
 
 
 def stored_labels(store: Folder) -> tuple[StoredLabels, ...]:

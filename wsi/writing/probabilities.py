@@ -84,13 +84,9 @@ def read_probabilities(folder: Folder) -> da.Array:
     """The finest level as a lazy `(c, y, x)` uint8 array.
 
     Raises:
-        OutputError: The folder holds no such image.
+        FileNotFoundError: The folder holds no such image.
     """
-    try:
-        array = zarr.open_array(zarr_place(folder / "0"), mode="r")
-    except FileNotFoundError as error:
-        msg = f"there are no probabilities in '{folder}': run again with probabilities=True"
-        raise OutputError(msg) from error
+    array = zarr.open_array(zarr_place(folder / "0"), mode="r")
     pixels: da.Array = da.from_zarr(array)
     return pixels
 

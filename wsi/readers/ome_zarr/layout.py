@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from slideloom.wsi.geometry import Level, Mpp, Size
 from slideloom.wsi.readers.ome_zarr.ngff import damaged, parse_image
 from slideloom.wsi.readers.ome_zarr.store import ZarrFiles, open_files
 from slideloom.wsi.readers.reader import NotServedError, level_downsample
+from slideloom.wsi.source import Source
 
 _CHUNK_BYTES = 2**31
 _LONGEST_SIDE = 2**31
@@ -97,11 +97,11 @@ def read_layout(files: ZarrFiles) -> ZarrLayout:
     )
 
 
-def holds_image(folder: Path) -> bool:
+def holds_image(folder: Source) -> bool:
     """Whether a folder is an OME-Zarr of more than labels; a damaged one counts as one."""
     try:
         _image_group(open_files(folder))
-    except (NotServedError, _LabelsError):
+    except (NotServedError, SlideNotFoundError, _LabelsError):
         return False
     except (SlideFormatError, PermissionError):
         return True

@@ -164,8 +164,8 @@ class TiffReader:
                     found = f"{part.count} bytes for {whole} bytes of pixels"
                     raise self._damaged(source, tile, found=found)
                 ranges.append(part)
-        found = iter(self._file.fetch(ranges))
-        return [[next(found) for _ in source.planes] for _ in tiles]
+        fetched = iter(self._file.fetch(ranges))
+        return [[next(fetched) for _ in source.planes] for _ in tiles]
 
     def _plane_bytes(self, source: TiffLevel, plane: TiffPlane, *, tile: StoredTile) -> int:
         """Of a tile, decoded."""
