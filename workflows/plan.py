@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from slideloom.workflows.rois import read_rois
 from slideloom.workflows.stains import StainPlan, plan_stains
 from slideloom.wsi import Box, Slide
 from slideloom.wsi.scaled import reading_mpp
+from slideloom.wsi.storage import Folder
 
 _CHUNK_PX = 1024
 _STAIN_SETTINGS = ("stains", "stain_vectors", "ring_um")
@@ -113,7 +113,7 @@ def label_chunk_px(plan: RunPlan) -> int:
 
 
 def plan_run(
-    slide: Slide, spec: ModelSpec, *, config: RunConfig, labels: Path | None = None
+    slide: Slide, spec: ModelSpec, *, config: RunConfig, labels: Folder | None = None
 ) -> RunPlan:
     """Lay the grid over a slide and choose its tiles.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from slideloom.errors import RegionError, SettingsError, SlideloomError
 from slideloom.workflows.report.picture import read_picture, slide_part
-from slideloom.workflows.result import OBJECTS_FILE, OVERLAY_FILE, SlideResult
+from slideloom.workflows.result import OVERLAY_FILE, SlideResult
 from slideloom.wsi import Box, Size, Slide
 from slideloom.wsi.source import parse_source
 
@@ -93,8 +93,7 @@ def _new_axes() -> Axes:
 
 def _objects_in(result: SlideResult, box: Box) -> gpd.GeoDataFrame:
     """Those that meet the box; the rest of the table is not read."""
-    path = result.folder / OBJECTS_FILE
-    objects = gpd.read_parquet(path, bbox=(box.x0, box.y0, box.x1, box.y1))
+    objects = gpd.read_parquet(result.table, bbox=(box.x0, box.y0, box.x1, box.y1))
     return objects[objects.intersects(shapely.box(box.x0, box.y0, box.x1, box.y1))]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,10 @@ from slideloom.errors import OutputError
 from slideloom.models.spec import ModelSpec
 from slideloom.postprocess.measure.counts import COUNT_COLUMNS
 from slideloom.workflows.config import RunConfig
+from slideloom.workflows.places import Folder, as_path, parse_folder, read_bytes
 from slideloom.wsi import Box, SlideOptions
-from slideloom.wsi.writing.labels import read_labels
+from slideloom.wsi.writing.labels import label_names, read_labels
+from slideloom.wsi.writing.probabilities import read_probabilities
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -163,7 +166,8 @@ class SlideResult:
     """A finished slide; tables are read from its folder when they are first asked for.
 
     Attributes:
-        folder: Where its files are.
+        folder: Where its files are. In an object store it is a `UPath`, which has the methods of a
+            `Path`.
         record: Provenance and QA figures.
     """
 
@@ -173,7 +177,13 @@ class SlideResult:
     @cached_property
     def objects(self) -> gpd.GeoDataFrame:
         """One row for each object; geometry in level-0 pixels, `attrs["mpp"]`."""
-        return gpd.read_parquet(self.folder / OBJECTS_FILE)
+        return gpd.read_parquet(self.table)
+
+    @property
+    def table(self) -> Path | BytesIO:
+        """The GeoParquet file of `objects` to read from; fetched whole where it is behind a URL."""
+        path = self.folder / OBJECTS_FILE
+        return path if isinstance(path, Path) else BytesIO(read_bytes(path))
 
     @cached_property
     def counts(self) -> pd.DataFrame:
@@ -200,19 +210,17 @@ class SlideResult:
         Raises:
             OutputError: The result holds none.
         """
-        folder = self.folder / PROBABILITIES_FOLDER
-        if not folder.is_dir():
+        try:
+            return read_probabilities(self.folder / PROBABILITIES_FOLDER)
+        except FileNotFoundError as error:
             msg = f"'{self.folder}' holds no probabilities: run again with probabilities=True"
-            raise OutputError(msg)
-        pixels: da.Array = da.from_zarr(folder, component="0")
-        return pixels
+            raise OutputError(msg) from error
 
     @property
     def masks(self) -> dict[str, da.Array]:
         """All label images by name, lazy `(y, x)` arrays at the model's mpp."""
         store = self.folder / LABELS_FOLDER
-        names = sorted(path.name for path in (store / "labels").iterdir() if path.is_dir())
-        return {name: read_labels(store, name) for name in names}
+        return {name: read_labels(store, name) for name in sorted(label_names(store))}
 
     def plot(
         self, ax: Axes | None = None, *, column: str = "class", box: Box | None = None
@@ -241,32 +249,39 @@ class SlideResult:
         return plot_result(self, ax, column=column, box=box)
 
 
-def read_record(folder: Path) -> RunRecord:
+def read_record(folder: Folder) -> RunRecord:
     """The record of a finished slide.
 
     Raises:
-        OutputError: The folder holds no whole result.
+        OutputError: The folder holds no whole result, or its store does not answer.
     """
     try:
-        return RunRecord.model_validate_json((folder / RECORD_FILE).read_bytes())
+        return RunRecord.model_validate_json(read_bytes(folder / RECORD_FILE))
+    except OutputError:
+        raise
     except (OSError, ValidationError) as error:
         msg = f"'{folder}' holds no finished result: run the slide first"
         raise OutputError(msg) from error
 
 
-def read_counts(folder: Path) -> pd.DataFrame:
+def read_counts(folder: Folder) -> pd.DataFrame:
     """The counts table of a slide's folder, or of a whole run's."""
     text = {"slide": str, "roi": str, "class": str}
     # A class or a ROI may be called "NA": only an empty number is a missing one.
     missing = {name: [""] for name in COUNT_COLUMNS if name not in text}
-    path = folder / COUNTS_FILE
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
+    table = BytesIO(read_bytes(folder / COUNTS_FILE))
+    return pd.read_csv(table, dtype=text, keep_default_na=False, na_values=missing)
 
 
-def load_result(folder: str | Path) -> SlideResult:
+def load_result(folder: str | Folder) -> SlideResult:
     """Read a finished slide back.
 
+    Args:
+        folder: The slide's folder, or its URL in an object store, see `parse_folder`.
+
     Raises:
-        OutputError: The folder holds no whole result.
+        OutputError: The folder holds no whole result, or its store does not answer.
+        SettingsError: A URL of another kind.
     """
-    return SlideResult(folder=Path(folder), record=read_record(Path(folder)))
+    place = parse_folder(folder)
+    return SlideResult(folder=as_path(place), record=read_record(place))

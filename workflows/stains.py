@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from slideloom.errors import SettingsError
@@ -27,7 +25,8 @@ from slideloom.workflows.config import MeasureSettings
 from slideloom.workflows.result import StainVectorsRecord
 from slideloom.workflows.stain_vectors import read_stain_vectors, sample_tissue
 from slideloom.wsi import Box, Slide
-from slideloom.wsi.writing.labels import open_labels
+from slideloom.wsi.storage import Folder
+from slideloom.wsi.writing.labels import label_names, open_labels
 
 STATISTICS = ("mean", "std", "min", "max")
 
@@ -45,7 +44,7 @@ class Ring:
     """
 
     width_px: float
-    labels: Path
+    labels: Folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +63,7 @@ class StainPlan:
 
 
 def plan_stains(
-    slide: Slide, settings: MeasureSettings, *, mpp: float, labels: Path | None
+    slide: Slide, settings: MeasureSettings, *, mpp: float, labels: Folder | None
 ) -> StainPlan | None:
     """Choose the stain vectors of one slide; None where no stains are measured.
 
@@ -179,8 +178,7 @@ class _RingTally:
     def __init__(self, objects: Objects, ring: Ring, *, channels: int) -> None:
         self.tally = IntensityTally(len(objects), channels)
         self._objects, self._ring = objects, ring
-        ome: Any = zarr.open_group(ring.labels / "labels", mode="r").attrs["ome"]
-        self._masks = [open_labels(ring.labels, name) for name in ome["labels"]]
+        self._masks = [open_labels(ring.labels, name) for name in label_names(ring.labels)]
 
     def add(self, index: NDArray[np.int64], densities: NDArray[np.float32], *, frame: Box) -> None:
         """Add what a frame shows of the rings of the objects at `index`."""

@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from slideloom.errors import OutputError, SlideloomError
+from upath import UPath
 
-__all__ = ["atomic_file", "atomic_folder", "flush_folder", "make_folder", "remove", "writing_to"]
+from slideloom.errors import OutputError, SlideloomError
+from slideloom.workflows.places import remove
+from slideloom.wsi.storage import Folder, remove_object, write_object
+
+__all__ = [
+    "atomic_file",
+    "atomic_folder",
+    "flush_folder",
+    "flush_tree",
+    "make_folder",
+    "remove",
+    "writing_to",
+]
+
+_PROBE = ".slideloom-probe"
 
 
 @contextmanager
-def atomic_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+def atomic_file(path: Folder, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a binary file that takes the name `path` only when the block ends without an error.
 
     Until then it is `.NAME.part` in the same folder, so one writer at a time may use a name. A
     block that fails leaves what was at `path` before, and no other file. What a killed process
-    left is overwritten by the next try.
+    left is overwritten by the next try. In an object store there are no such steps: the file waits
+    in memory, and one request puts it there as a whole.
 
     Args:
         path: Of the file.
         durable: Whether it has to survive a power cut too, which waits for the disk.
 
     Raises:
-        OutputError: The folder is missing or cannot be written to, or the disk is full.
+        OutputError: The folder is missing or cannot be written to, the disk is full, or an object
+            store does not answer, or refuses to.
 
     Examples:
         >>> import tempfile
@@ -37,6 +53,11 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
         >>> path.read_text()
         'done'
     """
+    if isinstance(path, UPath):
+        with BytesIO() as buffer:
+            yield buffer
+            write_object(path, buffer.getvalue())
+        return
     part = path.with_name(f".{path.name}.part")
     with writing_to(path):
         try:
@@ -82,7 +103,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         try:
             part.mkdir()
             yield part
-            _flush_tree(part)
+            flush_tree(part)
             # A folder cannot be renamed onto another one that holds files.
             if path.exists():
                 path.rename(old)
@@ -94,7 +115,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing_to(path: Path) -> Iterator[None]:
+def writing_to(path: Folder) -> Iterator[None]:
     """Tell what the system refuses inside the block as an `OutputError` about `path`."""
     try:
         yield
@@ -108,15 +129,21 @@ def writing_to(path: Path) -> Iterator[None]:
         raise OutputError(msg) from error
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Folder) -> None:
     """Make a folder where it is missing, and see that it can be written to.
+
+    Object stores have no folders, but their bucket has to be there.
 
     Raises:
         OutputError: It cannot.
     """
+    if isinstance(folder, UPath):
+        write_object(folder / _PROBE, b"")
+        remove_object(folder / _PROBE)
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".slideloom-probe"
+        probe = folder / _PROBE
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -131,16 +158,10 @@ def _restore(old: Path, path: Path) -> None:
     remove(old)
 
 
-def remove(path: Path) -> None:
-    """Remove a file, a link or a whole folder, where it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _flush_tree(folder: Path) -> None:
-    """Make all that is in a folder last through a power cut."""
+def flush_tree(folder: Folder) -> None:
+    """Make all that is in a folder last through a power cut; object stores do by themselves."""
+    if isinstance(folder, UPath):
+        return
     for parent, _, files in os.walk(folder):
         for name in files:
             with Path(parent, name).open("rb") as file:

@@ -17,6 +17,7 @@ from slideloom.workflows.export import (
 )
 from slideloom.workflows.export.context import ObjectType
 from slideloom.workflows.export.finished import export_result
+from slideloom.workflows.places import Folder, names_in
 from slideloom.workflows.result import RECORD_FILE, WORK_FOLDER, SlideResult, load_result
 
 __all__ = ["ExportSettings", "FoundResults", "export_all", "find_results"]
@@ -67,13 +68,13 @@ class FoundResults:
     unfinished: tuple[str, ...]
 
 
-def find_results(folders: Sequence[Path]) -> FoundResults:
+def find_results(folders: Sequence[Folder]) -> FoundResults:
     """The results at folders: each is that of one slide, or that of a run over many.
 
     Raises:
         SettingsError: A folder holds neither.
     """
-    finished: dict[Path, SlideResult] = {}
+    finished: dict[Folder, SlideResult] = {}
     unfinished: list[str] = []
     for given in folders:
         slides = list(_slides_at(given))
@@ -82,26 +83,31 @@ def find_results(folders: Sequence[Path]) -> FoundResults:
             raise SettingsError(msg)
         for folder in slides:
             try:
-                finished[folder.resolve()] = load_result(folder)
+                finished[folder.resolve() if isinstance(folder, Path) else folder] = load_result(
+                    folder
+                )
             except OutputError as error:
                 unfinished.append(str(error))
     return FoundResults(finished=tuple(finished.values()), unfinished=tuple(unfinished))
 
 
-def _slides_at(folder: Path) -> Iterator[Path]:
+def _slides_at(folder: Folder) -> Iterator[Folder]:
     """The folder itself where it is a slide's, else those inside."""
-    inside = sorted(folder.iterdir()) if folder.is_dir() else []
-    for place in [folder] if _is_slide(folder) else inside:
-        if _is_slide(place):
+    names = names_in(folder)
+    if _is_slide(names):
+        yield folder
+        return
+    for place in (folder / name for name in sorted(names)):
+        if _is_slide(names_in(place)):
             yield place
 
 
-def _is_slide(folder: Path) -> bool:
-    return (folder / RECORD_FILE).exists() or (folder / WORK_FOLDER).is_dir()
+def _is_slide(names: frozenset[str]) -> bool:
+    return not names.isdisjoint((RECORD_FILE, WORK_FOLDER))
 
 
 def export_all(
-    folders: Sequence[Path], *, out: Path | None, settings: ExportSettings, debug: bool = False
+    folders: Sequence[Folder], *, out: Folder | None, settings: ExportSettings, debug: bool = False
 ) -> int:
     """Write all finished slides at the folders; one line for each file, faults on standard error.
 
@@ -137,7 +143,9 @@ def export_all(
     return 1 if failed else 0
 
 
-def _export_one(result: SlideResult, place: Path, *, settings: ExportSettings) -> Iterator[Path]:
+def _export_one(
+    result: SlideResult, place: Folder, *, settings: ExportSettings
+) -> Iterator[Folder]:
     """Each file as soon as it is there; tables are written together, other formats one by one."""
     check_formats(settings.formats, task=result.record.model.task)
     for formats in (
@@ -154,10 +162,10 @@ def _export_one(result: SlideResult, place: Path, *, settings: ExportSettings) -
         )
 
 
-def _places(results: Sequence[SlideResult], out: Path | None) -> list[Path]:
+def _places(results: Sequence[SlideResult], out: Folder | None) -> Sequence[Folder]:
     if out is None:
         return [result.folder for result in results]
-    by_name: dict[str, Path] = {}
+    by_name: dict[str, Folder] = {}
     for result in results:
         other = by_name.setdefault(result.record.slide.name, result.folder)
         if other != result.folder:

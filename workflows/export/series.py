@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from slideloom.workflows.export.atomic import flush_folder, writing_to
 
-__all__ = ["FileSeries", "atomic_series", "series_paths"]
+__all__ = ["FileSeries", "atomic_series", "series_names", "series_paths"]
 
 
 @contextmanager
@@ -99,15 +99,34 @@ def series_paths(path: Path) -> list[Path]:
     return _series(path)
 
 
+def series_names(first: str, names: Iterable[str]) -> list[str]:
+    """Those of `names` that belong to the series whose first file is `first`, in order.
+
+    Examples:
+        >>> series_names("a.geojson", ["a.2.geojson", "b.geojson", "a.geojson"])
+        ['a.geojson', 'a.2.geojson']
+    """
+    return _series_names(first, names)
+
+
 def _series(path: Path, *, before: str = "", after: str = "") -> list[Path]:
+    names = _series_names(
+        path.name, (entry.name for entry in path.parent.iterdir()), before=before, after=after
+    )
+    return [path.with_name(name) for name in names]
+
+
+def _series_names(
+    first: str, names: Iterable[str], *, before: str = "", after: str = ""
+) -> list[str]:
     """Whatever numbers are there: a killed process may have left some of them only."""
-    stem, _, ending = path.name.partition(".")
-    name = re.compile(
+    stem, _, ending = first.partition(".")
+    pattern = re.compile(
         rf"{re.escape(before + stem)}(?:\.(\d+))?\.{re.escape(ending + after)}", re.ASCII
     )
-    found = [(name.fullmatch(entry.name), entry) for entry in path.parent.iterdir()]
-    numbered = [(int(match[1] or 1), entry) for match, entry in found if match]
-    return [entry for _, entry in sorted(numbered)]
+    found = [(pattern.fullmatch(name), name) for name in names]
+    numbered = [(int(match[1] or 1), name) for match, name in found if match]
+    return [name for _, name in sorted(numbered)]
 
 
 def _numbered(path: Path, number: int) -> Path:

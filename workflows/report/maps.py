@@ -10,7 +10,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from slideloom.models.spec import ModelClass
@@ -22,15 +21,16 @@ from slideloom.workflows.result import (
     OBJECTS_FILE,
     PROBABILITIES_FOLDER,
     RunRecord,
-    SlideResult,
 )
+from slideloom.wsi.storage import Folder
+from slideloom.wsi.writing.labels import count_levels, open_labels
+from slideloom.wsi.writing.probabilities import read_probabilities
 
 __all__ = ["RAMP_STOPS", "SlideMap", "background_of", "slide_maps"]
 
 Picture = NDArray[np.uint8]
 Grid = NDArray[np.float64]
 
-_IMAGES = f"{LABELS_FOLDER}/labels"
 _CELLS = 60
 _MOST_MAPS = 6
 _SIDE_PX = 480
@@ -82,19 +82,27 @@ def background_of(picture: Picture) -> EmbeddedPicture:
     return embed_jpeg(np.repeat(pale[..., None], 3, axis=2), side_px=_SIDE_PX, most_bytes=60_000)
 
 
-def slide_maps(folder: Path, record: RunRecord) -> tuple[SlideMap, ...]:
+def slide_maps(
+    folder: Path, record: RunRecord, *, images: Folder | None = None
+) -> tuple[SlideMap, ...]:
     """The maps of the task: density, for masks cover, for tiles probability.
 
     Of detections and instances the first is of all objects; where there are several classes, each
     of those with most objects has its own. At most 6 maps in all.
 
+    Args:
+        folder: Holds the tables.
+        record: Of the result.
+        images: Holds the label images or probabilities; None takes the same folder.
+
     Raises:
         OSError: A file of the result cannot be read.
     """
+    images = images or folder
     if record.model.task == "classification":
-        return tuple(_probability_maps(folder, record))
+        return tuple(_probability_maps(images, record))
     if record.model.task == "semantic":
-        return tuple(_cover_maps(folder, record))
+        return tuple(_cover_maps(images / LABELS_FOLDER, record))
     return tuple(_density_maps(folder, record))
 
 
@@ -140,16 +148,16 @@ def _count_centroids(folder: Path, record: RunRecord, *, cell_px: float) -> Grid
     return counted
 
 
-def _cover_maps(folder: Path, record: RunRecord) -> Iterator[SlideMap]:
+def _cover_maps(store: Folder, record: RunRecord) -> Iterator[SlideMap]:
     """Percent of each cell that a class covers, from a coarse level of the masks."""
     cell_um = _cell_um(record)
     classes, overlapping = record.model.classes, record.model.overlapping
     # Classes that may overlap have an image each.
     names = [f"class-{number + 1}" if overlapping else "classes" for number in range(len(classes))]
-    level, level_mpp = _level(folder / _IMAGES / names[0], record, cell_um=cell_um)
+    level, level_mpp = _level(count_levels(store, names[0]), record, cell_um=cell_um)
     covers = []
     for number, name in enumerate(names):
-        pixels: Any = zarr.open_array(folder / _IMAGES / name / str(level), mode="r")[:]
+        pixels: Any = open_labels(store, name, level=level)[:]
         covered = pixels == (1 if overlapping else number + 1)
         covers.append(100 * _cell_means(covered, cell_um / level_mpp))
     totals = np.array([cover.sum() for cover in covers])
@@ -165,9 +173,9 @@ def _cover_maps(folder: Path, record: RunRecord) -> Iterator[SlideMap]:
         )
 
 
-def _probability_maps(folder: Path, record: RunRecord) -> Iterator[SlideMap]:
+def _probability_maps(folder: Folder, record: RunRecord) -> Iterator[SlideMap]:
     """Probability of each class in each tile that was predicted."""
-    pixels = SlideResult(folder=folder, record=record).probabilities.compute()
+    pixels = read_probabilities(folder / PROBABILITIES_FOLDER).compute()
     probabilities = pixels / 255.0
     tile_um = record.model.core_px * record.qa.read_mpp
     predicted = pixels.any(axis=0)
@@ -202,9 +210,8 @@ def _cell_areas(record: RunRecord, cell_px: float) -> Grid:
     return np.outer(heights, widths)
 
 
-def _level(image: Path, record: RunRecord, *, cell_um: float) -> tuple[int, float]:
+def _level(levels: int, record: RunRecord, *, cell_um: float) -> tuple[int, float]:
     """The coarsest level that still samples a cell well, and its um per pixel."""
-    levels = sum(path.name.isdigit() for path in image.iterdir())
     fitting = [
         level for level in range(levels) if cell_um / (record.qa.read_mpp * 2**level) >= _SAMPLES_PX
     ]

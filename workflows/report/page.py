@@ -13,6 +13,7 @@ from slideloom.workflows.export import result_exporters, table_exporters
 from slideloom.workflows.export.atomic import atomic_file
 from slideloom.workflows.export.series import series_paths
 from slideloom.workflows.overlay import round_length_um
+from slideloom.workflows.places import Folder, names_in
 from slideloom.workflows.report.columns import Columns
 from slideloom.workflows.report.histograms import Histogram, histograms
 from slideloom.workflows.report.maps import RAMP_STOPS, SlideMap, background_of, slide_maps
@@ -88,27 +89,29 @@ class Page:
     links: tuple[FileLink, ...]
 
 
-def write_report(folder: Path, record: RunRecord) -> None:
+def write_report(folder: Path, record: RunRecord, *, images: Folder | None = None) -> None:
     """Write `report.html` into a slide's folder, atomically.
 
     Args:
-        folder: Holds the tables, the overlay, and the label images or probabilities.
+        folder: Holds the tables and the overlay.
         record: What `result.json` holds, or will hold: the page does not read it.
+        images: Holds the label images or probabilities; None takes the same folder.
 
     Raises:
         OutputError: A file of the folder cannot be read, or the page cannot be written.
     """
     with atomic_file(folder / REPORT_FILE) as file:
         # The names of old files may hold bytes that are no text.
-        file.write(render_report(folder, record).encode(errors="replace"))
+        file.write(render_report(folder, record, images=images).encode(errors="replace"))
 
 
-def render_report(folder: Path, record: RunRecord) -> str:
+def render_report(folder: Path, record: RunRecord, *, images: Folder | None = None) -> str:
     """The page as HTML that needs no other file, no network and no script.
 
     Args:
-        folder: Holds the tables, the overlay, and the label images or probabilities.
+        folder: Holds the tables and the overlay.
         record: Of the same result.
+        images: Holds the label images or probabilities; None takes the same folder.
 
     Raises:
         OSError: One of them cannot be read.
@@ -126,12 +129,12 @@ def render_report(folder: Path, record: RunRecord) -> str:
         counted_in=_counted_in(record),
         areas=_areas(SlideResult(folder=folder, record=record).counts, classes),
         background=background_of(slide_part(overlay, slide)),
-        maps=slide_maps(folder, record),
+        maps=slide_maps(folder, record, images=images),
         ramp=RAMP_STOPS,
         histograms=histograms(columns, record.model),
         figures=quality_figures(record),
         settings=_settings(record.settings),
-        links=_links(folder, record.settings),
+        links=_links(folder, record.settings, images=images or folder),
     )
     return render("page.html", page=page)
 
@@ -181,7 +184,7 @@ def _setting(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _links(folder: Path, settings: RunConfig) -> tuple[FileLink, ...]:
+def _links(folder: Path, settings: RunConfig, *, images: Folder) -> tuple[FileLink, ...]:
     """The files of this result; others of the folder may be older."""
     tables = table_exporters((*settings.formats, TABLE_FORMAT))
     found = [
@@ -201,4 +204,5 @@ def _links(folder: Path, settings: RunConfig) -> tuple[FileLink, ...]:
         for name, item in result_exporters(settings.formats).items()
     ]
     record = FileLink(name=RECORD_FILE, what="everything on this page, for programs")
-    return (*(link for link in found if (folder / link.name).exists()), *later, record)
+    there = names_in(folder) | names_in(images)
+    return (*(link for link in found if link.name in there), *later, record)

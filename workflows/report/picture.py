@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
-from pathlib import Path
+from io import BytesIO
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from slideloom.workflows.places import Folder, read_bytes
 from slideloom.workflows.result import SlideRecord
 
 __all__ = ["EmbeddedPicture", "embed_jpeg", "embed_png", "read_picture", "slide_part"]
@@ -38,13 +39,13 @@ class EmbeddedPicture:
     height: int
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Folder) -> Picture:
     """`(y, x, 3)` RGB of a file that Pillow reads.
 
     Raises:
         OSError: It cannot be read.
     """
-    with Image.open(path) as picture:
+    with Image.open(BytesIO(read_bytes(path))) as picture:
         return np.asarray(picture.convert("RGB"), np.uint8)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from slideloom.models.spec import ModelClass, ModelSpec
 from slideloom.workflows.export.atomic import atomic_file
+from slideloom.workflows.places import Folder
 from slideloom.workflows.report.picture import (
     EmbeddedPicture,
     embed_jpeg,
@@ -117,7 +118,7 @@ class RunPage:
     strips: tuple[Strip, ...]
 
 
-def write_run_report(out: Path, slides: Sequence[TriedSlide], *, model: ModelSpec) -> None:
+def write_run_report(out: Folder, slides: Sequence[TriedSlide], *, model: ModelSpec) -> None:
     """Write `report.html` into a run's folder, atomically.
 
     Args:
@@ -133,7 +134,7 @@ def write_run_report(out: Path, slides: Sequence[TriedSlide], *, model: ModelSpe
         file.write(render_run_report(out, slides, model=model).encode(errors="replace"))
 
 
-def render_run_report(out: Path, slides: Sequence[TriedSlide], *, model: ModelSpec) -> str:
+def render_run_report(out: Folder, slides: Sequence[TriedSlide], *, model: ModelSpec) -> str:
     """The page as HTML that needs no other file, no network and no script; see above."""
     results = [slide.result for slide in slides if slide.result is not None]
     most_bytes = min(_THUMBNAIL_BYTES, _ALL_THUMBNAILS_BYTES // max(1, len(results)))
@@ -157,7 +158,7 @@ def render_run_report(out: Path, slides: Sequence[TriedSlide], *, model: ModelSp
     return render("run.html", page=page)
 
 
-def _failed(slide: TriedSlide, out: Path) -> FailedSlide:
+def _failed(slide: TriedSlide, out: Folder) -> FailedSlide:
     """The reason without the folders of this machine: the page may be sent to others."""
     reason = slide.error.replace(f"{out}/", "")
     if isinstance(slide.source, Path) and slide.source.parent.name:
@@ -165,12 +166,12 @@ def _failed(slide: TriedSlide, out: Path) -> FailedSlide:
     return FailedSlide(name=file_name(slide.source), reason=reason)
 
 
-def _done(result: SlideResult, thumbnail: EmbeddedPicture | None, *, out: Path) -> DoneSlide:
+def _done(result: SlideResult, thumbnail: EmbeddedPicture | None, *, out: Folder) -> DoneSlide:
     record = result.record
     classes = record.model.classes
     return DoneSlide(
         name=record.slide.name,
-        link=quote(f"{result.folder.relative_to(out).as_posix()}/{REPORT_FILE}"),
+        link=quote(f"{result.folder.name}/{REPORT_FILE}"),
         record=record,
         thumbnail=thumbnail,
         found=tuple(
