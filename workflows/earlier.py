@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,21 @@ from slideloom.errors import OutputError
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.export.atomic import atomic_file
 from slideloom.workflows.flows import TaskFlow
+from slideloom.workflows.places import (
+    Folder,
+    is_there,
+    names_in,
+    read_bytes,
+    remove,
+    whole_in,
+)
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.result import (
     COUNTS_FILE,
     LABELS_FOLDER,
     OBJECTS_FILE,
     PROBABILITIES_FOLDER,
+    RECORD_FILE,
     REPORT_FILE,
     WORK_FOLDER,
     RunRecord,
@@ -47,7 +55,7 @@ class Earlier:
     anew: str = ""
 
 
-def look_back(out: Path, plan: RunPlan, *, config: RunConfig, flow: TaskFlow[Any]) -> Earlier:
+def look_back(out: Folder, plan: RunPlan, *, config: RunConfig, flow: TaskFlow[Any]) -> Earlier:
     """Look at a slide's folder; nothing is changed in it.
 
     Args:
@@ -66,35 +74,40 @@ def look_back(out: Path, plan: RunPlan, *, config: RunConfig, flow: TaskFlow[Any
     # A file of stain vectors may say something else under the same name.
     if record.settings.measure != config.measure or record.stain_vectors != plan.stain_vectors:
         return Earlier(anew="what is measured has changed")
-    missing = [name for name in _files(plan, flow) if not (out / name).exists()]
+    there = whole_in(out)
+    missing = [name for name in _files(plan, flow) if name not in there]
     if missing:
         return Earlier(anew=f"its {', '.join(missing)} is missing")
     return Earlier(result=load_result(out))
 
 
-def clear_work(out: Path, plan: RunPlan, *, overwrite: bool) -> Path:
+def clear_work(out: Folder, plan: RunPlan, *, overwrite: bool) -> Folder:
     """The folder for the plan's regions; what another plan left in the work folder is removed."""
     work = out / WORK_FOLDER
-    for old in work.glob("*"):
-        if old.is_dir() and (old.name != plan.key or overwrite):
-            shutil.rmtree(old)
-    work.mkdir(parents=True, exist_ok=True)
+    for old in names_in(work) - {_PLAN_FILE}:
+        if old != plan.key or overwrite:
+            remove(work / old)
+    if isinstance(work, Path):
+        work.mkdir(parents=True, exist_ok=True)
     with atomic_file(work / _PLAN_FILE) as file:
         file.write(orjson.dumps(dict(plan.parts)))
     return work / plan.key
 
 
-def _record(out: Path) -> RunRecord | None:
+def _record(out: Folder) -> RunRecord | None:
+    # A store that does not answer has not said that there is none.
+    if not is_there(out / RECORD_FILE):
+        return None
     try:
         return read_record(out)
     except OutputError:
         return None
 
 
-def _work_differs(work: Path, plan: RunPlan) -> str:
+def _work_differs(work: Folder, plan: RunPlan) -> str:
     """Why the regions in the work folder are of no use; empty where they are, or there are none."""
     try:
-        parts = orjson.loads((work / _PLAN_FILE).read_bytes())
+        parts = orjson.loads(read_bytes(work / _PLAN_FILE))
     except (OSError, orjson.JSONDecodeError):
         return ""
     return "" if parts == dict(plan.parts) else _difference(parts, plan.parts)

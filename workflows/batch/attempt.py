@@ -6,7 +6,6 @@ import errno
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from time import monotonic
 
 from slideloom.errors import OutputError, RunStoppedError, SlideloomError
@@ -16,8 +15,9 @@ from slideloom.workflows.batch.outcomes import TRACEBACK_FILE, SlideOutcome
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.control import RunControl
 from slideloom.workflows.executing import Executor
-from slideloom.workflows.export.atomic import atomic_file
+from slideloom.workflows.export.atomic import atomic_file, make_folder, remove
 from slideloom.workflows.memory import peak_memory_mb
+from slideloom.workflows.places import Folder
 from slideloom.workflows.result import SlideResult
 from slideloom.workflows.run import SlideRun
 from slideloom.wsi import Slide, SlideOptions
@@ -44,7 +44,7 @@ class Setting:
         self,
         model: TileModel,
         *,
-        out: Path,
+        out: Folder,
         config: RunConfig,
         options: SlideOptions,
         control: RunControl,
@@ -121,7 +121,7 @@ class Attempt:
             self._done(self._run.deliver(), kept=False)
 
     def _done(self, result: SlideResult, *, kept: bool) -> None:
-        (self._out / TRACEBACK_FILE).unlink(missing_ok=True)
+        remove(self._out / TRACEBACK_FILE)
         self._settle(replace(self.outcome, status="done", result=result))
         self._control.tell(
             "slide_done",
@@ -152,7 +152,7 @@ class Attempt:
         trace = traceback.format_exc()
         self._settle(replace(self.outcome, status="failed", error=error, trace=trace))
         try:
-            self._out.mkdir(parents=True, exist_ok=True)
+            make_folder(self._out)
             with atomic_file(self._out / TRACEBACK_FILE) as file:
                 file.write(trace.encode(errors="replace"))
             name = f"{self._out.name}/{TRACEBACK_FILE}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -13,6 +12,7 @@ import pandas as pd
 from slideloom.models.spec import ModelSpec
 from slideloom.workflows.batch.entries import SlideEntry
 from slideloom.workflows.export.tables import write_csv
+from slideloom.workflows.places import Folder
 from slideloom.workflows.report import TriedSlide, concerns, write_run_report
 from slideloom.workflows.result import COUNTS_FILE, REPORT_FILE, SlideResult
 
@@ -48,7 +48,7 @@ class SlideOutcome:
     peak_memory_mb: float = 0
 
 
-def write_tables(outcomes: Sequence[SlideOutcome], out: Path, *, model: ModelSpec) -> None:
+def write_tables(outcomes: Sequence[SlideOutcome], out: Folder, *, model: ModelSpec) -> None:
     """`manifest.csv` with a row for each slide, and `counts.csv` of those that are done.
 
     Raises:
@@ -79,7 +79,7 @@ def _row(outcome: SlideOutcome, names: Sequence[str]) -> dict[str, object]:
     }
 
 
-def write_page(outcomes: Sequence[SlideOutcome], out: Path, *, model: ModelSpec) -> None:
+def write_page(outcomes: Sequence[SlideOutcome], out: Folder, *, model: ModelSpec) -> None:
     """The page on all slides; none is waiting any more.
 
     Raises:
@@ -92,7 +92,7 @@ def write_page(outcomes: Sequence[SlideOutcome], out: Path, *, model: ModelSpec)
     write_run_report(out, tried, model=model)
 
 
-def print_outcomes(outcomes: Sequence[SlideOutcome], out: Path, *, traces: bool) -> int:
+def print_outcomes(outcomes: Sequence[SlideOutcome], out: Folder, *, traces: bool) -> int:
     """Say how a batch went: results to standard output, faults to standard error.
 
     Args:

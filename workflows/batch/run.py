@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
-from pathlib import Path
 from threading import Lock
 
 from slideloom.errors import RoiError
@@ -20,7 +19,8 @@ from slideloom.workflows.config import RunConfig
 from slideloom.workflows.control import RunControl
 from slideloom.workflows.executing import Threads
 from slideloom.workflows.export import check_formats
-from slideloom.workflows.export.atomic import make_folder
+from slideloom.workflows.export.atomic import make_folder, remove
+from slideloom.workflows.places import Folder
 from slideloom.workflows.refine import refined
 from slideloom.workflows.result import REPORT_FILE
 from slideloom.workflows.stains import check_stains
@@ -33,7 +33,7 @@ def run_batch(
     entries: Sequence[SlideEntry],
     model: TileModel,
     *,
-    out: Path,
+    out: Folder,
     config: RunConfig,
     options: SlideOptions,
     control: RunControl | None = None,
@@ -64,7 +64,7 @@ def run_batch(
         raise RoiError(msg)
     make_folder(out)
     # A run that is stopped shall not leave the page of another one.
-    (out / REPORT_FILE).unlink(missing_ok=True)
+    remove(out / REPORT_FILE)
     setting = Setting(
         refined(model),
         out=out,
@@ -90,7 +90,7 @@ def run_batch(
     return outcomes
 
 
-def _provenance(model: TileModel, out: Path) -> dict[str, str | int]:
+def _provenance(model: TileModel, out: Folder) -> dict[str, str | int]:
     """Who runs what, for the event log."""
     return {
         "model": model.spec.name,

@@ -131,6 +131,7 @@ class SemanticWeaver:
         """Connect the areas that cross regions."""
         del run_jobs
         places = [region.index for region in self._plan.regions]
+        self._areas.store.fetch(places)
         rest = self._areas.crossing()
         return FoundObjects(
             self._areas.store, places, rest=rest, seam=total_seam(self._plan, self._store)
