@@ -88,6 +88,9 @@ def _look_at_object(place: RemotePlace) -> RemoteFacts:
 def _look_at_web(place: RemotePlace) -> RemoteFacts:
     """Ask for the first byte: only the answer tells whether the server knows ranges."""
     status, headers = sync(place.system.loop, _first_byte, place)
+    if status == _NO_RANGE:
+        # Not even a first byte.
+        return RemoteFacts(size=0, tag="", has_ranges=False)
     if status in _GONE or headers.get("Content-Type", "").startswith("text/html"):
         raise FileNotFoundError(place.path)
     has_ranges = "Content-Range" in headers

@@ -32,7 +32,7 @@ def vendor_of(tif: tifffile.TiffFile) -> str | None:
 
 def _is_ventana(tif: tifffile.TiffFile) -> bool:
     for page in tif.pages:
-        if isinstance(page, tifffile.TiffPage) and page.is_tiled:
+        if isinstance(page, tifffile.TiffPage):
             xmp = page.tags.valueof(_XMP)
             if isinstance(xmp, bytes) and _VENTANA in xmp:
                 return True
