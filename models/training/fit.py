@@ -182,8 +182,14 @@ def _first_network(
         head_of(spec).begin(network, spec)
     if settings.encoder_weights is not None:
         load_encoder_weights(network, spec, path=settings.encoder_weights)
-    elif settings.pretrained:
-        load_pretrained(network, spec, notice=notice)
+    elif settings.pretrained and load_pretrained(network, spec, notice=notice):
+        pass
+    elif settings.freeze_encoder:
+        msg = (
+            "fit.freeze_encoder keeps the encoder as it is, and it has random weights: give "
+            "--encoder-weights, or leave it out"
+        )
+        raise SettingsError(msg)
     return network
 
 

@@ -16,6 +16,7 @@ from slideloom.models.spec import ModelSpec
 from slideloom.models.training.data import Batch
 from slideloom.models.training.epochs import Schedule
 from slideloom.models.training.objective import Objective
+from slideloom.models.training.pretrained import freeze_encoder
 from slideloom.models.training.settings import FitSettings
 
 __all__ = ["AverageNetwork", "TrainingModule"]
@@ -82,6 +83,8 @@ class TrainingModule(LightningModule):
         """
         super().__init__()
         self.network = network.train()
+        # In a tuple, so that it is not a second part of this module.
+        self._frozen = (freeze_encoder(network, spec),) if settings.freeze_encoder else ()
         self.average = AverageNetwork(network, all_steps=schedule.all_steps)
         self._objective = objective
         self._settings = settings
@@ -98,6 +101,8 @@ class TrainingModule(LightningModule):
         """Draw the same numbers in an epoch, whether or not training was interrupted before it."""
         epoch = self.current_epoch * self.trainer.world_size + self.global_rank
         torch.manual_seed((self._settings.seed << 32) + epoch)
+        for encoder in self._frozen:
+            encoder.eval()
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         """Loss of one batch."""

@@ -22,7 +22,7 @@ from slideloom.errors import SettingsError
 from slideloom.models.spec import ModelSpec
 from slideloom.models.training.quiet import log_level
 
-__all__ = ["load_encoder_weights", "load_pretrained"]
+__all__ = ["freeze_encoder", "load_encoder_weights", "load_pretrained"]
 
 _PATIENCE_S = 5.0
 
@@ -30,16 +30,19 @@ _ABSENT = (OSError, KeyError, RuntimeError, ValueError)
 """What the hub's client, timm and segmentation-models-pytorch raise where there are no weights."""
 
 
-def load_pretrained(network: nn.Module, spec: ModelSpec, *, notice: Callable[[str], None]) -> None:
+def load_pretrained(network: nn.Module, spec: ModelSpec, *, notice: Callable[[str], None]) -> bool:
     """Fill the encoder of `network` with weights from ImageNet; where there are none, say so.
 
     Weights in the cache of the hub's client are taken without asking the network. A hub that does
     not answer is given up after seconds. Layers of another shape (of a transformer for another size
     of tile, say) keep their random weights.
+
+    Returns:
+        Whether there were weights.
     """
     encoder = _encoder_of(network)
     if spec.architecture is None or encoder is None:
-        return
+        return False
     name = spec.architecture.encoder
     try:
         trained = _download(name, encoder)
@@ -49,8 +52,36 @@ def load_pretrained(network: nn.Module, spec: ModelSpec, *, notice: Callable[[st
             f"encoder {name!r} begins with random weights, because its ImageNet weights cannot be "
             f"had ({reason}): training takes longer and needs more images"
         )
-        return
+        return False
     _fill(encoder, trained)
+    return True
+
+
+def freeze_encoder(network: nn.Module, spec: ModelSpec) -> nn.Module:
+    """Keep the encoder of `network` as it is: only what reads its features is trained.
+
+    Returns:
+        The encoder. It has to stay in evaluation mode, so that its batch norms keep their
+        statistics too.
+
+    Raises:
+        SettingsError: The network has no encoder that others have trained.
+    """
+    encoder = _encoder_of(network)
+    if spec.architecture is None or encoder is None:
+        msg = f"model '{spec.name}' has no encoder to freeze: leave out fit.freeze_encoder"
+        raise SettingsError(msg)
+    # A classifier of timm is one network with its last layer.
+    last = str(cast("Any", encoder).pretrained_cfg["classifier"]) if _is_whole(encoder) else None
+    for name, weight in encoder.named_parameters():
+        if last is None or not name.startswith(last):
+            weight.requires_grad_(False)
+    return encoder
+
+
+def _is_whole(encoder: nn.Module) -> bool:
+    """Whether it is a network of timm as it is, with its last layer."""
+    return hasattr(encoder, "pretrained_cfg")
 
 
 def load_encoder_weights(network: nn.Module, spec: ModelSpec, *, path: Path) -> None:
@@ -104,7 +135,7 @@ def _fill(encoder: nn.Module, trained: nn.Module) -> None:
 
 def _lacking(name: str, encoder: nn.Module, *, values: dict[str, Any]) -> list[str]:
     """Layers of an encoder that a file has not, but for the last one of a classifier."""
-    if hasattr(encoder, "pretrained_cfg") or name.startswith("tu-"):
+    if _is_whole(encoder) or name.startswith("tu-"):
         create: Callable[..., nn.Module] = timm.create_model
         whole = create(name.removeprefix("tu-"))
         last = str(cast("Any", whole).pretrained_cfg["classifier"])
@@ -120,7 +151,7 @@ def _lacking(name: str, encoder: nn.Module, *, values: dict[str, Any]) -> list[s
 def _of_values(name: str, encoder: nn.Module, *, values: dict[str, Any]) -> nn.Module:
     """The encoder with these weights: timm knows how a network's names change when it is cut."""
     depth = getattr(encoder, "_depth", 5)
-    if hasattr(encoder, "pretrained_cfg"):
+    if _is_whole(encoder):
         create: Callable[..., nn.Module] = timm.create_model
         trained = create(name.removeprefix("tu-"), num_classes=0)
         trained.load_state_dict(values, strict=False)
@@ -158,7 +189,7 @@ def _download(name: str, encoder: nn.Module) -> nn.Module:
 
 
 def _trained(name: str, encoder: nn.Module) -> nn.Module:
-    if hasattr(encoder, "pretrained_cfg"):
+    if _is_whole(encoder):
         create: Callable[..., nn.Module] = timm.create_model
         return create(name.removeprefix("tu-"), pretrained=True)
     weights = True if name.startswith("tu-") else "imagenet"

@@ -59,6 +59,8 @@ class FitSettings(_Strict):
         encoder_weights: A file of weights that the encoder begins with instead, where there is no
             hub, or for an encoder that was trained on tissue; see
             `slideloom.models.training.pretrained.load_encoder_weights`.
+        freeze_encoder: Whether only what reads the encoder's features is trained. With few images
+            the features of a trained encoder are often better than what becomes of them.
         seed: Of everything drawn at random; `train_model` puts that of its config here.
         device: `auto`, `cpu` or `cuda:N`.
         devices: How many GPUs, from the device on.
@@ -76,6 +78,7 @@ class FitSettings(_Strict):
     augment: Augmentation | None = Augmentation()
     pretrained: bool = True
     encoder_weights: Path | None = None
+    freeze_encoder: bool = False
     seed: int = Field(default=0, ge=0, lt=2**31)
     device: str = "auto"
     devices: int = Field(default=1, ge=1)

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from slideloom.errors import SettingsError
+from slideloom.models.architectures import build_network
 from slideloom.models.network import NetworkModel
 from slideloom.models.spec import Architecture, Decode, ModelSpec
 from slideloom.models.tile_model import TileBatch
@@ -244,6 +245,47 @@ def test_a_unet_learns_discs_in_seconds(semantic: ModelSpec, tmp_path: Path) -> 
     maps = model.predict(TileBatch(pixels=tile.pixels[None], windows=(box,)))
     found, wanted = maps[0].argmax(axis=-1) == 1, tile.truth.masks[0]
     assert (found & wanted).sum() / (found | wanted).sum() > 0.8
+
+
+def test_a_frozen_encoder_stays_as_it_is_with_its_statistics(
+    semantic: ModelSpec, tmp_path: Path
+) -> None:
+    encoder = Architecture(
+        name="Unet",
+        encoder="tu-mobilenetv3_small_050",
+        arguments={"encoder_depth": 3, "decoder_channels": (32, 16, 16)},
+    )
+    spec = semantic.model_copy(update={"architecture": encoder})
+    given = build_network(spec)
+    fitted = fit(
+        spec,
+        train=SIX,
+        validation=DiscTiles(tiles=3, seed=2, side_px=32),
+        settings=settings(epochs=2, freeze_encoder=True),
+        output=FitOutput(folder=tmp_path),
+        start=given,
+    )
+    before = given.state_dict()
+    changed = {
+        name.split(".")[0]
+        for name, value in fitted.network.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert changed == {"decoder", "segmentation_head"}
+
+
+def test_random_weights_are_not_frozen(semantic: ModelSpec, tmp_path: Path) -> None:
+    spec = semantic.model_copy(
+        update={"architecture": Architecture(name="Unet", encoder="resnet18")}
+    )
+    with pytest.raises(SettingsError, match="it has random weights"):
+        fit(
+            spec,
+            train=SIX,
+            validation=SIX,
+            settings=settings(freeze_encoder=True),
+            output=FitOutput(folder=tmp_path),
+        )
 
 
 @pytest.mark.gpu

@@ -13,7 +13,11 @@ from slideloom.errors import SettingsError
 from slideloom.models.architectures import build_network
 from slideloom.models.spec import Architecture, ModelSpec
 from slideloom.models.training import pretrained
-from slideloom.models.training.pretrained import load_encoder_weights, load_pretrained
+from slideloom.models.training.pretrained import (
+    freeze_encoder,
+    load_encoder_weights,
+    load_pretrained,
+)
 
 
 def with_architecture(spec: ModelSpec, name: str, encoder: str) -> ModelSpec:
@@ -172,3 +176,30 @@ def test_a_network_of_our_own_takes_no_file(spec: ModelSpec, tmp_path: Path) -> 
     spec = spec.model_copy(update={"task": "classification", "decode": None})
     with pytest.raises(SettingsError, match="takes no encoder weights"):
         load_encoder_weights(build_network(spec), spec, path=tmp_path / "any.pt")
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "encoder"),
+    [("instance", "Unet", "resnet18"), ("classification", "Timm", "resnet10t")],
+)
+def test_a_frozen_encoder_leaves_only_what_reads_it_to_train(
+    spec: ModelSpec, task: str, name: str, encoder: str
+) -> None:
+    decode = None if task == "classification" else spec.decode
+    spec = with_architecture(spec, name, encoder)
+    spec = spec.model_copy(update={"task": task, "decode": decode})
+    network = build_network(spec)
+    freeze_encoder(network, spec)
+    trained = [key for key, weight in network.named_parameters() if weight.requires_grad]
+    if task == "classification":
+        assert trained == ["encoder.fc.weight", "encoder.fc.bias"]
+    else:
+        assert trained
+        assert not any(".encoder." in f".{key}" for key in trained)
+
+
+def test_a_network_of_our_own_cannot_be_frozen(spec: ModelSpec) -> None:
+    spec = with_architecture(spec, "PlainCNN", "plaincnn")
+    spec = spec.model_copy(update={"task": "classification", "decode": None})
+    with pytest.raises(SettingsError, match="no encoder to freeze"):
+        freeze_encoder(build_network(spec), spec)
