@@ -14,13 +14,20 @@ from typing import Any
 
 from slideloom.models.folder import load_model
 from slideloom.models.tile_model import TileModel
+from slideloom.workflows.cluster import open_executor
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.control import RunControl
 from slideloom.workflows.deliver import deliver
 from slideloom.workflows.earlier import clear_work, look_back
-from slideloom.workflows.executing import Executor, Threads
+from slideloom.workflows.executing import Executor
 from slideloom.workflows.export import EXPORTERS, FOR_QUPATH, check_formats, result_exporters
-from slideloom.workflows.export.atomic import atomic_file, make_folder, remove, writing_to
+from slideloom.workflows.export.atomic import (
+    atomic_file,
+    flush_tree,
+    make_folder,
+    remove,
+    writing_to,
+)
 from slideloom.workflows.export.finished import export_result
 from slideloom.workflows.export.series import series_paths
 from slideloom.workflows.flows import flow_for
@@ -74,23 +81,27 @@ def run_slide(
     """
     config = config or RunConfig()
     if isinstance(model, str | Path):
-        model = load_model(model, device=config.device)
+        model = load_model(model, device=config.model_device)
     check_formats(config.formats, task=model.spec.task, split_mb=config.split_mb)
     if not isinstance(slide, Slide):
         with open_slide(slide) as opened:
             return run_slide(opened, model, out=out, config=config, control=control)
-    run = SlideRun(
-        slide=slide,
-        model=refined(model),
-        out=Path(out),
-        config=config,
-        control=(control or RunControl()).about(slide.name),
-        executor=Threads(config.workers),
-    )
-    if (kept := run.kept()) is not None:
-        return kept
-    run.predict()
-    return run.deliver()
+    folder = Path(out)
+    with open_executor(
+        scheduler=config.scheduler, devices=config.devices, workers=config.workers, out=folder
+    ) as executor:
+        run = SlideRun(
+            slide=slide,
+            model=refined(model),
+            out=folder,
+            config=config,
+            control=(control or RunControl()).about(slide.name),
+            executor=executor,
+        )
+        if (kept := run.kept()) is not None:
+            return kept
+        run.predict()
+        return run.deliver()
 
 
 @dataclass(kw_only=True)
@@ -135,6 +146,8 @@ class SlideRun:
         self.anew = earlier.anew
         result = earlier.result
         if result is not None:
+            # A run that was killed at its very end leaves it.
+            self._clear_work()
             self._export(result, self._missing_formats(result.record))
         return result
 
@@ -160,7 +173,10 @@ class SlideRun:
         Raises:
             RunStoppedError: The run was asked to stop; what was in work is kept.
         """
-        self.store = self._prepare()
+        labels = self.out / LABELS_FOLDER
+        with writing_to(self.out):
+            self.store = self._prepare()
+            self.weaver = self._weaver(self.store, labels)
         kept = sum(self.store.has(region.index) for region in self.plan.regions)
         self.control.tell(
             "slide_planned",
@@ -169,8 +185,6 @@ class SlideRun:
             regions_kept=kept,
             anew=self.anew,
         )
-        labels = self.out / LABELS_FOLDER
-        self.weaver = self._weaver(self.store, labels)
         job = RegionJob(
             slide=self.slide,
             model=self.model,
@@ -204,11 +218,15 @@ class SlideRun:
         write_report(self.out, record)
         with atomic_file(self.out / RECORD_FILE) as file:
             file.write(record.model_dump_json(indent=2).encode())
-        shutil.rmtree(self.out / WORK_FOLDER)
+        self._clear_work()
         result = SlideResult(folder=self.out, record=record)
         # Last: they can be made without the model, so the same command makes them after a stop.
         self._export(result, result_exporters(self.config.formats))
         return result
+
+    def _clear_work(self) -> None:
+        """Remove the regions of a finished result; what cannot be removed harms nobody."""
+        shutil.rmtree(self.out / WORK_FOLDER, ignore_errors=True)
 
     def _tiles_to_predict(self) -> int:
         """Tiles of the regions that are not there yet."""
@@ -241,7 +259,7 @@ class SlideRun:
 
     def _weaver(self, store: RegionStore, folder: Path) -> Weaver[Any]:
         """With new label images in `folder`, and new probabilities where they are kept."""
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         images = self.flow.label_images(self.model.spec)
         labels: dict[str, Any] = {}
         if images:
@@ -254,7 +272,7 @@ class SlideRun:
             )
             labels = {image.name: array for image, array in zip(images, arrays, strict=True)}
         probabilities = self.out / PROBABILITIES_FOLDER
-        shutil.rmtree(probabilities, ignore_errors=True)
+        remove(probabilities)
         image = self.flow.probability_image(self.plan)
         if image:
             labels[PROBABILITIES] = create_probabilities(
@@ -271,8 +289,11 @@ class SlideRun:
         with writing_to(labels):
             if self.flow.label_images(self.model.spec):
                 finish_labels(labels, threads=workers)
+                flush_tree(labels)
             if self.flow.probability_image(self.plan):
-                finish_probabilities(self.out / PROBABILITIES_FOLDER, threads=workers)
+                probabilities = self.out / PROBABILITIES_FOLDER
+                finish_probabilities(probabilities, threads=workers)
+                flush_tree(probabilities)
 
     def _record(self, found: Found[Any], counts: dict[str, int], *, bad_tiles: int) -> RunRecord:
         plan, slide = self.plan, self.slide
