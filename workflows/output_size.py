@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -92,27 +92,24 @@ def estimate_output_bytes(plan: RunPlan, *, formats: Iterable[str]) -> int:
         formats: Names of exporters, beside the tables that every result holds.
     """
     wanted = {TABLE_FORMAT, *formats}
-    task, mpp = plan.spec.task, plan.grid.mpp
-    size = float(_PAGE_BYTES)
-    if "spatialdata" in wanted:
-        size += _OVERVIEW_BYTES
-    if task == "classification":
-        each = sum(SIMPLE_BYTES[name] for name in wanted)
+    size = _PAGE_BYTES + (_OVERVIEW_BYTES if "spatialdata" in wanted else 0)
+    each = _bytes_each(plan, wanted)
+    if plan.spec.task == "classification":
         return round(size + int(plan.selected.sum()) * each)
     predicted_um2 = _predicted_um2(plan)
     objects = min(plan.tissue_um2, predicted_um2) * OBJECTS_PER_MM2 / 1e6
-    if task == "detection":
-        each = sum(SIMPLE_BYTES[name] for name in wanted)
-    else:
-        longer = 1 if plan.measure == MeasureSettings() else _MEASURED
-        costs = [_LABELS, *(OUTLINE_BYTES[name] for name in wanted)]
-        each = sum(
-            (longer if cost.table else 1) * cost.fixed + cost.outline / mpp for cost in costs
-        )
-    size += objects * each
-    if plan.probabilities:
-        size += predicted_um2 / mpp**2 * len(plan.spec.classes) * _PYRAMID
-    return round(size)
+    kept = predicted_um2 / plan.grid.mpp**2 * len(plan.spec.classes) * _PYRAMID
+    return round(size + objects * each + (kept if plan.probabilities else 0))
+
+
+def _bytes_each(plan: RunPlan, formats: Collection[str]) -> float:
+    """Of an object in all formats and in the masks."""
+    if plan.spec.task in ("classification", "detection"):
+        return sum(SIMPLE_BYTES[name] for name in formats)
+    longer = 1 if plan.measure == MeasureSettings() else _MEASURED
+    costs = [_LABELS, *(OUTLINE_BYTES[name] for name in formats)]
+    fixed = sum((longer if cost.table else 1) * cost.fixed for cost in costs)
+    return fixed + sum(cost.outline for cost in costs) / plan.grid.mpp
 
 
 def _predicted_um2(plan: RunPlan) -> float:

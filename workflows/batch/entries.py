@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from slideloom.errors import SettingsError
+from slideloom.workflows.batch.event_log import EVENTS_FILE
 from slideloom.workflows.batch.slide_list import ListedSlide, list_error, read_slide_list
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.result import COUNTS_FILE, REPORT_FILE
@@ -20,7 +21,7 @@ from slideloom.wsi.source import Source, file_name, parse_source, slide_name
 __all__ = ["SlideEntry", "find_entries"]
 
 _LIST_SUFFIX = ".csv"
-_OWN_FILES = frozenset({COUNTS_FILE, REPORT_FILE, "manifest.csv", "events.jsonl"})
+_OWN_FILES = frozenset({COUNTS_FILE, EVENTS_FILE, REPORT_FILE, "manifest.csv"})
 """What a batch itself leaves in its folder."""
 _HIDDEN = "."
 _SEPARATORS = re.compile(r"[/\\\x00-\x1f\x7f]")
