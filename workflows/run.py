@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from slideloom.workflows.config import RunConfig
 from slideloom.workflows.control import RunControl
 from slideloom.workflows.deliver import deliver
 from slideloom.workflows.earlier import clear_work, look_back
-from slideloom.workflows.executing import Executor
+from slideloom.workflows.executing import Executor, Threads
 from slideloom.workflows.export import EXPORTERS, FOR_QUPATH, check_formats, result_exporters
 from slideloom.workflows.export.atomic import (
     atomic_file,
@@ -29,11 +29,21 @@ from slideloom.workflows.export.atomic import (
     writing_to,
 )
 from slideloom.workflows.export.finished import export_result
-from slideloom.workflows.export.series import series_paths
+from slideloom.workflows.export.series import series_names
 from slideloom.workflows.flows import flow_for
 from slideloom.workflows.flows.flow import PROBABILITIES, Weaver
 from slideloom.workflows.found import Found
 from slideloom.workflows.memory import peak_memory_mb
+from slideloom.workflows.memory_gate import MemoryGate
+from slideloom.workflows.memory_plan import fitted
+from slideloom.workflows.places import (
+    Folder,
+    as_path,
+    names_in,
+    parse_folder,
+    staged,
+    whole_in,
+)
 from slideloom.workflows.plan import label_chunk_px, plan_run
 from slideloom.workflows.refine import refined
 from slideloom.workflows.regions import BAD_TILES, RegionJob, run_jobs, run_regions
@@ -60,7 +70,7 @@ def run_slide(
     slide: Slide | str | Path,
     model: TileModel | str | Path,
     *,
-    out: str | Path,
+    out: str | Folder,
     config: RunConfig | None = None,
     control: RunControl | None = None,
 ) -> SlideResult:
@@ -72,7 +82,7 @@ def run_slide(
     Args:
         slide: A slide, or the path or URL of one.
         model: A model, or what `load_model` takes.
-        out: The folder of this slide; made where missing.
+        out: The folder of this slide, or its URL in an object store; made where missing.
         config: Settings; None takes the defaults.
         control: Watches the run, and may stop it; None does neither.
 
@@ -86,7 +96,7 @@ def run_slide(
     if not isinstance(slide, Slide):
         with open_slide(slide) as opened:
             return run_slide(opened, model, out=out, config=config, control=control)
-    folder = Path(out)
+    folder = parse_folder(out)
     with open_executor(
         scheduler=config.scheduler, devices=config.devices, workers=config.workers, out=folder
     ) as executor:
@@ -115,9 +125,10 @@ class SlideRun:
         slide: An open slide.
         model: The model.
         out: The folder of this slide.
-        config: Settings.
+        config: Settings; with a ceiling of memory, those that keep it.
         control: Watches the run, and may stop it.
-        executor: Where regions are predicted and finished.
+        executor: Where regions are predicted and finished; threads of this process are as many as
+            the settings say.
         store: The regions that are there; known once prediction begins.
         weaver: What joins them; known once prediction begins.
         anew: Why what an earlier run left cannot be kept; empty where it can.
@@ -126,7 +137,7 @@ class SlideRun:
 
     slide: Slide
     model: TileModel
-    out: Path
+    out: Folder
     config: RunConfig
     control: RunControl
     executor: Executor
@@ -136,6 +147,9 @@ class SlideRun:
     seconds: dict[str, float] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.config = fitted(self.config, spec=self.model.spec, slide=self.slide)
+        if not self.executor.elsewhere:
+            self.executor = Threads(self.config.workers)
         labels = self.out / LABELS_FOLDER
         self.plan = plan_run(self.slide, self.model.spec, config=self.config, labels=labels)
         self.flow = flow_for(self.model.spec.task)
@@ -154,11 +168,11 @@ class SlideRun:
     def _missing_formats(self, record: RunRecord) -> list[str]:
         """Formats that were not asked for before, or that a stop in between left unwritten."""
         cut_elsewhere = record.settings.split_mb != self.config.split_mb
+        there = whole_in(self.out)
         return [
             name
             for name in self.config.formats
-            if not (self.out / EXPORTERS[name].file_name).exists()
-            or (cut_elsewhere and name in FOR_QUPATH)
+            if EXPORTERS[name].file_name not in there or (cut_elsewhere and name in FOR_QUPATH)
         ]
 
     def _export(self, result: SlideResult, formats: Collection[str]) -> None:
@@ -192,6 +206,7 @@ class SlideRun:
             plan=self.plan,
             store=self.store,
             batch_size=self.config.batch_size,
+            gate=MemoryGate(self.config.max_memory),
             control=self.control,
         )
         with self._stage("predict", steps=self._tiles_to_predict()), writing_to(labels):
@@ -201,7 +216,18 @@ class SlideRun:
         """Join what crosses regions, then measure and write all that was found."""
         labels = self.out / LABELS_FOLDER
         with self._stage("merge"), writing_to(labels):
+            self.store.fetch(region.index for region in self.plan.regions)
             found = self.weaver.found(partial(run_jobs, workers=self.config.workers))
+        with staged(self.out, last=[RECORD_FILE]) as stage:
+            record = self._write(found, labels, stage=stage)
+        self._clear_work()
+        result = SlideResult(folder=as_path(self.out), record=record)
+        # Last: they can be made without the model, so the same command makes them after a stop.
+        self._export(result, result_exporters(self.config.formats))
+        return result
+
+    def _write(self, found: Found[Any], labels: Folder, *, stage: Path) -> RunRecord:
+        """All files but the images into `stage`, of which the record is the last."""
         # The coarser levels are built while tables are made: neither needs the other.
         with self._stage("export"), ThreadPoolExecutor(1) as builder:
             levels = builder.submit(self._build_levels, labels)
@@ -211,22 +237,19 @@ class SlideRun:
                 flow=self.flow,
                 plan=self.plan,
                 config=self.config,
-                out=self.out,
+                out=stage,
             )
             levels.result()
         record = self._record(found, counts, bad_tiles=self._count_bad_tiles(self.store))
-        write_report(self.out, record)
-        with atomic_file(self.out / RECORD_FILE) as file:
+        write_report(stage, record, images=self.out)
+        with atomic_file(stage / RECORD_FILE) as file:
             file.write(record.model_dump_json(indent=2).encode())
-        self._clear_work()
-        result = SlideResult(folder=self.out, record=record)
-        # Last: they can be made without the model, so the same command makes them after a stop.
-        self._export(result, result_exporters(self.config.formats))
-        return result
+        return record
 
     def _clear_work(self) -> None:
         """Remove the regions of a finished result; what cannot be removed harms nobody."""
-        shutil.rmtree(self.out / WORK_FOLDER, ignore_errors=True)
+        with suppress(OSError):
+            remove(self.out / WORK_FOLDER)
 
     def _tiles_to_predict(self) -> int:
         """Tiles of the regions that are not there yet."""
@@ -242,12 +265,12 @@ class SlideRun:
     def _prepare(self) -> RegionStore:
         """The work folder of this plan; what another plan left is removed."""
         make_folder(self.out)
-        for name in (RECORD_FILE, REPORT_FILE):
-            (self.out / name).unlink(missing_ok=True)
+        there = names_in(self.out)
         # Not all of these are written again, and none may pass for one of the new result.
-        for item in EXPORTERS.values():
-            for path in series_paths(self.out / item.file_name):
-                remove(path)
+        series = [series_names(item.file_name, there) for item in EXPORTERS.values()]
+        for name in chain([RECORD_FILE, REPORT_FILE], *series):
+            if name in there:
+                remove(self.out / name)
         return RegionStore(clear_work(self.out, self.plan, overwrite=self.config.overwrite))
 
     def _count_bad_tiles(self, store: RegionStore) -> int:
@@ -257,7 +280,7 @@ class SlideRun:
             met.update(map(tuple, store.load_array(region.index, BAD_TILES).tolist()))
         return len(met)
 
-    def _weaver(self, store: RegionStore, folder: Path) -> Weaver[Any]:
+    def _weaver(self, store: RegionStore, folder: Folder) -> Weaver[Any]:
         """With new label images in `folder`, and new probabilities where they are kept."""
         remove(folder)
         images = self.flow.label_images(self.model.spec)
@@ -284,7 +307,7 @@ class SlideRun:
             )
         return self.flow.weaver(self.plan, store, labels=labels)
 
-    def _build_levels(self, labels: Path) -> None:
+    def _build_levels(self, labels: Folder) -> None:
         workers = self.config.workers
         with writing_to(labels):
             if self.flow.label_images(self.model.spec):
