@@ -6,6 +6,7 @@ was wrong. A user sees one line for each fault, and Python's traceback only with
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -33,9 +34,6 @@ from slideloom.workflows.options import (
 # class of that name need not be the one that is raised.
 _CommandLineFault: Any = typer.BadParameter.__mro__[2]
 
-_INTERRUPTED = 130
-"""What typer returns after Ctrl-C."""
-
 _OF_THE_SLIDE = (SlideFormatError, SlideAccessError, MissingMppError)
 """Errors that are the slide's, not the command's."""
 
@@ -57,7 +55,13 @@ models_app.add_typer(cli_training.models_app)
 def main() -> None:
     """Entry point of the `slideloom` command."""
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
-    sys.exit(run_command(arguments, debug=len(arguments) < len(sys.argv) - 1))
+    code = run_command(arguments, debug=len(arguments) < len(sys.argv) - 1)
+    if code == cli_run.INTERRUPTED:
+        # Python would wait for threads that are in work; what they write is whole or not there.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run_command(arguments: list[str], *, debug: bool = False) -> int:
@@ -78,7 +82,7 @@ def run_command(arguments: list[str], *, debug: bool = False) -> int:
         if debug:
             raise
         return _complain(str(error), 1 if isinstance(error, _OF_THE_SLIDE) else 2)
-    if code == _INTERRUPTED:
+    if code == cli_run.INTERRUPTED:
         resumes = arguments[0] == "run"
         further = "goes on from here" if resumes else "starts anew; nothing was left half-written"
         return _complain(f"stopped: the same command again {further}", code)

@@ -20,6 +20,9 @@ from slideloom.workflows.options import (
 
 # The imports inside the command keep `slideloom --help` quick.
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
 run_app = typer.Typer()
 
 
@@ -28,7 +31,7 @@ def run_command(
     context: typer.Context,
     slides: Annotated[list[str], typer.Argument(help="Slides, folders, globs or URLs.")],
     model: Annotated[str, typer.Option(help="A built-in model, a folder, or hf://org/name.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    out: Annotated[str, typer.Option(help="Folder for the results, or s3://BUCKET/FOLDER.")],
     mpp: MppOption = None,
     reader: ReaderOption = None,
     channels: ChannelsOption = None,
@@ -40,7 +43,14 @@ def run_command(
         typer.Option(help="Take the region of that name or class only; may be given repeatedly."),
     ] = None,
     tissue: Annotated[bool, typer.Option(help="Leave out tiles without tissue.")] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(help="auto, cpu or cuda:N; several with commas between run a process each."),
+    ] = "auto",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Dask scheduler to run on: tcp://HOST:PORT, or its scheduler file."),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(help="Regions in work at one time.", show_default="one per core, 2 to 8"),
@@ -64,6 +74,13 @@ def run_command(
         float | None,
         typer.Option(help="Measure distances to neighbours, and count those within so many um."),
     ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(help="Most memory of the process, such as 4GB.", show_default=False),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done, and write nothing.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Compute anew what an earlier run left.")
     ] = False,
@@ -75,11 +92,16 @@ def run_command(
     ] = None,
 ) -> int:
     """Run a model over slides. The same command again goes on where a run stopped."""
+    from slideloom.models.catalog import model_folder, read_spec
     from slideloom.models.folder import load_model
     from slideloom.workflows.batch.entries import find_entries
     from slideloom.workflows.batch.outcomes import print_outcomes
     from slideloom.workflows.batch.run import run_batch
-    from slideloom.workflows.control import RunControl
+    from slideloom.workflows.batch.stopping import stop_on_signals
+    from slideloom.workflows.control import RunControl, StopFlag
+    from slideloom.workflows.dry_run import plan_batch, print_plan
+    from slideloom.workflows.memory_plan import parse_memory
+    from slideloom.workflows.places import parse_folder
     from slideloom.workflows.progress import BarProgress
 
     config = _config(
@@ -87,7 +109,9 @@ def run_command(
         roi_names=tuple(roi_name) if roi_name else None,
         tissue=tissue,
         device=device,
+        scheduler=scheduler,
         workers=workers,
+        max_memory=None if max_memory is None else parse_memory(max_memory),
         window=window,
         probabilities=probabilities,
         stains=stains,
@@ -105,17 +129,22 @@ def run_command(
         display_range=display_range,
         on_bad_tile=on_bad_tile,
     )
-    entries, chosen = find_entries(slides), load_model(model, device=device)
-    with BarProgress() as bars:
+    entries, folder = find_entries(slides), parse_folder(out)
+    if dry_run:
+        spec = read_spec(model_folder(model))
+        return print_plan(plan_batch(entries, spec, out=folder, config=config, options=options))
+    chosen, stop = load_model(model, device=config.model_device), StopFlag()
+    with BarProgress() as bars, stop_on_signals(stop):
         outcomes = run_batch(
             entries,
             chosen,
-            out=out,
+            out=folder,
             config=config,
             options=options,
-            control=RunControl(listen=bars.hear),
+            control=RunControl(listen=bars.hear, stop=stop),
         )
-    return print_outcomes(outcomes, out, traces=context.obj)
+    code = print_outcomes(outcomes, folder, traces=context.obj)
+    return INTERRUPTED if stop.requested and not stop.reason else code
 
 
 def _config(**chosen: Any) -> Any:  # noqa: ANN401  (fields of RunConfig)

@@ -19,9 +19,15 @@ class StopFlag:
 
     def __init__(self) -> None:
         self._flag = Flag()
+        self.reason = ""
 
-    def request(self) -> None:
-        """Ask for it; safe in a signal handler."""
+    def request(self, reason: str = "") -> None:
+        """Ask for it; safe in a signal handler.
+
+        Args:
+            reason: Why, where it is not the user who asks.
+        """
+        self.reason = self.reason or reason
         self._flag.set()
 
     @property

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from dask.threaded import get
 
-__all__ = ["Executor", "Graph", "Threads"]
+__all__ = ["Executor", "Graph", "Threads", "thread_pool"]
 
 Graph = Mapping[str, Any]
 """A Dask graph: a tuple that begins with a function is a task, all else is data; a text that is the
@@ -58,6 +59,23 @@ class Threads:
         # Given to this call, at the place of `posttask`: one that is set up in a `with` of
         # `dask.callbacks` hears of all graphs.
         callbacks = [(None, None, None, ended, None)]
-        # Leaving the block waits for what is in work, so nothing writes after an error.
-        with ThreadPoolExecutor(self.workers) as pool:
+        with thread_pool(self.workers) as pool:
             get(graph, list(graph), pool=pool, callbacks=callbacks)
+
+
+@contextmanager
+def thread_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that are waited for at the end, so that nothing writes after an error.
+
+    But for Ctrl-C, which ends at once: what the threads write is whole or not there.
+    """
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield pool
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
+    pool.shutdown()

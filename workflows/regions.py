@@ -17,6 +17,7 @@ from slideloom.workflows.control import RunControl
 from slideloom.workflows.executing import Executor, Graph, Threads
 from slideloom.workflows.flows import TaskFlow
 from slideloom.workflows.flows.flow import Weaver
+from slideloom.workflows.memory_gate import MemoryGate
 from slideloom.workflows.plan import RunPlan
 from slideloom.workflows.store import RegionStore
 from slideloom.wsi import Box, Slide
@@ -42,6 +43,7 @@ class RegionJob:
         plan: The plan.
         store: Where finished regions go.
         batch_size: Tiles in one forward pass.
+        gate: Passed by each region, so that memory stays below its ceiling.
         control: Told of tiles that are done.
     """
 
@@ -51,6 +53,7 @@ class RegionJob:
     plan: RunPlan
     store: RegionStore
     batch_size: int
+    gate: MemoryGate = field(default_factory=lambda: MemoryGate(None))
     control: RunControl = field(default_factory=RunControl)
 
     def run(self, region: Region) -> None:
@@ -62,9 +65,10 @@ class RegionJob:
         if self.store.has(region.index):
             return
         self.control.stop.check()
-        arrays = self.flow.digest(region, self._predictions(region), plan=self.plan)
-        bad = bad_tiles_in(self.slide, region.window, mpp=self.plan.grid.mpp)
-        self.store.save(region.index, {**arrays, BAD_TILES: bad})
+        with self.gate:
+            arrays = self.flow.digest(region, self._predictions(region), plan=self.plan)
+            bad = bad_tiles_in(self.slide, region.window, mpp=self.plan.grid.mpp)
+            self.store.save(region.index, {**arrays, BAD_TILES: bad})
 
     def _predictions(self, region: Region) -> Iterator[tuple[Tile, NDArray[Any]]]:
         """The chosen tiles with their maps, 0 outside the slide."""

@@ -91,17 +91,12 @@ class Attempt:
 
     def _plan(self) -> None:
         entry, setting = self.outcome.entry, self._setting
-        options, config = setting.options, setting.config
-        if entry.mpp is not None:
-            options = replace(options, mpp=entry.mpp)
-        if entry.roi is not None:
-            config = config.model_copy(update={"roi": entry.roi})
-        self._slide = Slide(entry.source, options)
+        self._slide = Slide(entry.source, entry.options(setting.options))
         run = SlideRun(
             slide=self._slide,
             model=setting.model,
             out=self._out,
-            config=config,
+            config=entry.config(setting.config),
             control=self._control,
             executor=setting.executor,
         )
@@ -140,8 +135,7 @@ class Attempt:
         except SlideloomError as problem:
             self._fail(str(problem))
             if _needs_room(problem):
-                # Every further slide would fail alike.
-                self._control.stop.request()
+                self._control.stop.request("every further slide would fail alike")
         except Exception as problem:  # the boundary of a batch: the other slides go on
             self._fail(
                 f"unexpected {type(problem).__name__}: {problem} (a fault of slideloom: see "

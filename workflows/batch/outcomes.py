@@ -120,8 +120,8 @@ def print_outcomes(outcomes: Sequence[SlideOutcome], out: Folder, *, traces: boo
         )
     if waiting:
         _complain(
-            f"stopped with {waiting} of {len(outcomes)} slides not done: the same command again "
-            "goes on from here"
+            f"{waiting} of {len(outcomes)} slides are not done: the same command again goes on "
+            "with them"
         )
     return 1 if failed or waiting else 0
 

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from importlib.metadata import version
 from threading import Lock
 
-from slideloom.errors import RoiError
 from slideloom.models.tile_model import TileModel
 from slideloom.workflows.batch.attempt import Attempt, Setting
+from slideloom.workflows.batch.checks import check_batch
 from slideloom.workflows.batch.entries import SlideEntry
+from slideloom.workflows.batch.event_log import EventLog
+from slideloom.workflows.batch.lock import RunLock
 from slideloom.workflows.batch.outcomes import SlideOutcome, write_page, write_tables
+from slideloom.workflows.cluster import open_executor
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.control import RunControl
-from slideloom.workflows.executing import Threads
-from slideloom.workflows.export import check_formats
+from slideloom.workflows.events import tell_all
+from slideloom.workflows.executing import thread_pool
 from slideloom.workflows.export.atomic import make_folder, remove
 from slideloom.workflows.places import Folder
 from slideloom.workflows.refine import refined
 from slideloom.workflows.result import REPORT_FILE
-from slideloom.workflows.stains import check_stains
 from slideloom.wsi import SlideOptions
 
 __all__ = ["run_batch"]
@@ -43,7 +47,8 @@ def run_batch(
     Args:
         entries: The slides.
         model: The model.
-        out: Gets one folder for each slide, `manifest.csv`, `counts.csv` and `report.html`.
+        out: Gets one folder for each slide, `manifest.csv`, `counts.csv`, `events.jsonl` and
+            `report.html`.
         config: Settings.
         options: How the slides are opened.
         control: Watches the batch, and may stop it; None does neither.
@@ -52,42 +57,56 @@ def run_batch(
         How each slide went, in the order of `entries`.
 
     Raises:
-        OutputError: `out` cannot be written to.
+        OutputError: `out` cannot be written to, or (`RunLockedError`) another run does so.
         RoiError: There is no such ROI file.
-        SettingsError: A format that no exporter writes, or settings of stains that cannot be.
+        SettingsError: See `check_batch` and `open_executor`.
     """
     control = control or RunControl()
-    check_formats(config.formats, task=model.spec.task, split_mb=config.split_mb)
-    check_stains(config.measure)
-    if config.roi is not None and not config.roi.is_file():
-        msg = f"there is no ROI file '{config.roi}': check --roi"
-        raise RoiError(msg)
+    check_batch(model.spec, config)
     make_folder(out)
-    # A run that is stopped shall not leave the page of another one.
-    remove(out / REPORT_FILE)
-    setting = Setting(
-        refined(model),
-        out=out,
-        config=config,
-        options=options,
-        control=control,
-        executor=Threads(config.workers),
-    )
-    batch = _Batch(entries, setting)
+    with RunLock(out), EventLog(out) as log:
+        control = replace(control, listen=tell_all(log.hear, control.listen))
+        # A run that is stopped shall not leave the page of another one.
+        remove(out / REPORT_FILE)
+        with open_executor(
+            scheduler=config.scheduler,
+            devices=config.devices,
+            workers=config.workers,
+            out=out,
+            say=_say,
+        ) as executor:
+            setting = Setting(
+                refined(model),
+                out=out,
+                config=config,
+                options=options,
+                control=control,
+                executor=executor,
+            )
+            return _run_all(entries, setting)
+
+
+def _run_all(entries: Sequence[SlideEntry], setting: Setting) -> list[SlideOutcome]:
+    """The batch between its first event and its last."""
+    control, model, out = setting.control, setting.model, setting.out
     control.tell("run_started", slides=len(entries), **_provenance(model, out))
+    batch = _Batch(entries, setting)
     batch.run()
-    outcomes = batch.outcomes
-    counts = Counter(outcome.status for outcome in outcomes)
+    counts = Counter(outcome.status for outcome in batch.outcomes)
     waiting = counts["waiting"] + counts["stopped"]
     if not waiting:
-        write_page(outcomes, out, model=model.spec)
+        write_page(batch.outcomes, out, model=model.spec)
     control.tell(
         "run_stopped" if waiting else "run_done",
         done=counts["done"],
         failed=counts["failed"],
         waiting=waiting,
     )
-    return outcomes
+    return batch.outcomes
+
+
+def _say(text: str) -> None:
+    print(f"slideloom: {text}", file=sys.stderr)
 
 
 def _provenance(model: TileModel, out: Folder) -> dict[str, str | int]:
@@ -117,14 +136,8 @@ class _Batch:
     def run(self) -> None:
         """Take all slides through their stages, unless the batch is stopped."""
         self._write_tables()
-        with ThreadPoolExecutor(1) as planner, ThreadPoolExecutor(1) as deliverer:
-            try:
-                self._weave(planner, deliverer)
-            except BaseException:
-                # Above all Ctrl-C: leaving the block waits only for what is in work.
-                for pool in (planner, deliverer):
-                    pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        with thread_pool(1) as planner, thread_pool(1) as deliverer:
+            self._weave(planner, deliverer)
 
     def _weave(self, planner: ThreadPoolExecutor, deliverer: ThreadPoolExecutor) -> None:
         """Predict slide by slide; plan the next one and deliver the last one meanwhile."""
