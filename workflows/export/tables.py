@@ -14,11 +14,12 @@ from pyarrow import csv
 
 from slideloom.workflows.export.atomic import atomic_file
 from slideloom.workflows.export.context import ExportContext
+from slideloom.workflows.places import Folder
 
 __all__ = ["CsvWriter", "open_csv", "write_csv"]
 
 
-def write_csv(path: Path, frame: pd.DataFrame) -> None:
+def write_csv(path: Folder, frame: pd.DataFrame) -> None:
     r"""Write a table as CSV, atomically: UTF-8, commas, one header line, no index, `\n`.
 
     A missing value is an empty field. An empty table gives the header alone.
