@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 from uuid import uuid4
 
 from distributed import Client
 
 from slideloom.errors import SettingsError
 from slideloom.workflows.cluster.worker import host_that_misses
-from slideloom.workflows.places import Folder
+from slideloom.workflows.export.atomic import atomic_file, make_folder
+from slideloom.workflows.places import Folder, remove
 
 __all__ = ["check_workers"]
 
@@ -20,6 +22,7 @@ def check_workers(client: Client, *, out: Folder) -> None:
     """Ask all workers that there are now.
 
     Raises:
+        OutputError: `out` cannot be written to from here.
         SettingsError: One has another version of slideloom, or none, or does not see `out`.
     """
     _check_versions(client)
@@ -42,14 +45,15 @@ def _check_versions(client: Client) -> None:
 
 def _check_folder(client: Client, out: Folder) -> None:
     """A file that is made here has to be there on all machines."""
-    folder = out.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = out.absolute() if isinstance(out, Path) else out
+    make_folder(folder)
     probe = folder / f".probe-{uuid4().hex}"
-    probe.write_bytes(b"")
+    with atomic_file(probe, durable=False):
+        pass
     try:
         answers = client.run(host_that_misses, probe, patience_s=_PATIENCE_S, on_error="return")
     finally:
-        probe.unlink()
+        remove(probe)
     for worker, answer in sorted(answers.items()):
         if answer is not None:
             host = answer if isinstance(answer, str) else f"which says: {answer}"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dask
+import orjson
 from dask.system import CPU_COUNT
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.system import MEMORY_LIMIT
@@ -37,18 +38,10 @@ def connect(scheduler: str, *, devices: Sequence[str]) -> Iterator[Client]:
             "out one of the two"
         )
         raise SettingsError(msg)
-    place: dict[str, str] = {"address": scheduler}
-    if "://" not in scheduler:
-        if not Path(scheduler).is_file():
-            msg = (
-                f"there is no scheduler file '{scheduler}': give one, or an address such as "
-                "tcp://HOST:8786"
-            )
-            raise SettingsError(msg)
-        place = {"scheduler_file": scheduler}
+    address = scheduler if "://" in scheduler else _address_in(Path(scheduler))
     try:
         # Not the default one: Dask arrays that the run itself computes stay in this process.
-        client = Client(**place, set_as_default=False)
+        client = Client(address, set_as_default=False)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         msg = (
             f"no Dask scheduler answers at '{scheduler}' ({error}): start one by `dask scheduler`, "
@@ -57,6 +50,18 @@ def connect(scheduler: str, *, devices: Sequence[str]) -> Iterator[Client]:
         raise SettingsError(msg) from error
     with client:
         yield client
+
+
+def _address_in(file: Path) -> str:
+    """What a scheduler left in its file."""
+    try:
+        return str(orjson.loads(file.read_bytes())["address"])
+    except (KeyError, OSError, TypeError, orjson.JSONDecodeError) as error:
+        msg = (
+            f"there is no scheduler file '{file}' ({error}): give the file that "
+            "`dask scheduler --scheduler-file` writes, or an address such as tcp://HOST:8786"
+        )
+        raise SettingsError(msg) from error
 
 
 @contextmanager

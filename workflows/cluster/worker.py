@@ -19,7 +19,7 @@ from slideloom.errors import (
     SlideNotFoundError,
 )
 from slideloom.workflows.cluster.packing import Packed
-from slideloom.workflows.places import Folder
+from slideloom.workflows.places import Folder, is_there
 
 __all__ = ["dask_setup", "halt", "host_that_misses", "run_task"]
 
@@ -116,7 +116,7 @@ async def host_that_misses(path: Folder, *, patience_s: float) -> str | None:
         patience_s: How long a shared folder may take to show it.
     """
     end = monotonic() + patience_s
-    while not path.exists():
+    while not is_there(path):
         if monotonic() > end:
             return socket.gethostname()
         await asyncio.sleep(_PAUSE_S)
