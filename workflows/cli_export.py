@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,13 +15,14 @@ export_app = typer.Typer()
 def export_command(
     context: typer.Context,
     results: Annotated[
-        list[Path], typer.Argument(help="Folders of finished slides, or --out folders of runs.")
+        list[str],
+        typer.Argument(help="Folders of finished slides, or --out folders of runs; also URLs."),
     ],
     formats: Annotated[
         str, typer.Option("--format", help="With commas between.", show_default=False)
     ],
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Gets a folder for each slide.", show_default="beside the result"),
     ] = None,
     split_mb: Annotated[
@@ -35,10 +35,16 @@ def export_command(
 ) -> int:
     """Write finished results in other formats, without running the model again."""
     from slideloom.workflows.export.batch import ExportSettings, export_all
+    from slideloom.workflows.places import parse_folder
 
     settings = ExportSettings(
         formats=tuple(name.strip() for name in formats.split(",") if name.strip()),
         split_mb=split_mb,
         object_type=object_type,
     )
-    return export_all(results, out=out, settings=settings, debug=bool(context.obj))
+    return export_all(
+        [parse_folder(result) for result in results],
+        out=None if out is None else parse_folder(out),
+        settings=settings,
+        debug=bool(context.obj),
+    )
