@@ -43,8 +43,8 @@ def open_slide(
     """Open a slide.
 
     Args:
-        path: The slide's file; a folder that is an OME-Zarr or holds one DICOM slide; or the URL
-            of an OME-Zarr.
+        path: The slide's file, or a folder that is an OME-Zarr or holds one DICOM slide; or the
+            URL (`s3://`, `https://`) of a file or an OME-Zarr.
         mpp: Micrometres per level-0 pixel, in place of what the file states.
         reader: Name of a reader; None takes the first that serves the file.
         display: Which channels and values to show of a slide that is not 8-bit RGB.
@@ -53,7 +53,7 @@ def open_slide(
 
     Raises:
         SlideNotFoundError: There is nothing at `path`.
-        SlideAccessError: It may not be read.
+        SlideAccessError: It may not be read, or its server cannot be reached.
         SlideFormatError: No reader opens it, or it is damaged.
         SettingsError: `mpp` is not above 0, or there is no such reader.
     """

@@ -23,7 +23,6 @@ from slideloom.errors import SlideAccessError, SlideFormatError, SlideNotFoundEr
 from slideloom.wsi.geometry import Box
 from slideloom.wsi.readers.ome_zarr.reader import ZarrReader
 from slideloom.wsi.readers.opening import open_reader
-from slideloom.wsi.readers.reader import NotServedError
 from slideloom.wsi.slide import open_slide
 from slideloom.wsi.source import parse_source
 from tests.makers.ngff import Ngff, pyramid, read_corner, write_ngff
@@ -266,8 +265,9 @@ def test_the_endpoint_of_s3_comes_first(s3: str, monkeypatch: pytest.MonkeyPatch
 def test_urls_that_are_not_read_say_so(web: Web) -> None:
     with pytest.raises(SlideFormatError, match="is a URL of 'ftp': give one of s3, https, http"):
         open_reader("ftp://server/slide.ome.zarr", None)
-    with pytest.raises(NotServedError, match="a zip is read from this machine only"):
-        ZarrReader(f"{web.url}/slide.ome.zarr.zip")
+    url = f"{web.url}/slide.ome.zarr.zip"
+    with pytest.raises(SlideNotFoundError, match=f"there is no slide at '{url}'"):
+        open_reader(url, None)
 
 
 def test_a_missing_package_is_named(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:

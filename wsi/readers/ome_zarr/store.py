@@ -18,9 +18,11 @@ from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore, ZipStore
 
-from slideloom.errors import SlideFormatError
-from slideloom.wsi.readers.reader import NotServedError
+from slideloom.errors import SlideAccessError, SlideFormatError, SlideNotFoundError
+from slideloom.wsi.readers.ome_zarr.remote_zip import ZipEntries
+from slideloom.wsi.readers.reader import NoFileError, NotServedError
 from slideloom.wsi.remote import ForbiddenError, network_errors, open_filesystem, refusal
+from slideloom.wsi.remote_file import open_remote
 from slideloom.wsi.source import Source, file_name
 
 _ZIP_HEADS = (b"PK\x03\x04", b"PK\x05\x06")
@@ -104,7 +106,10 @@ def open_files(source: Source) -> ZarrFiles:
         SlideFormatError: A damaged zip, or a URL whose packages are not installed.
     """
     if isinstance(source, str):
-        store: Store = _open_url(source)
+        if file_name(source).lower().endswith(".zip"):
+            return _open_remote_zip(source)
+        place = open_filesystem(source)
+        store: Store = FsspecStore(_UrlFiles(place.system), read_only=True, path=place.path)
         return ZarrFiles(store=store, root="", title=source, is_url=True)
     if source.is_dir():
         store = LocalStore(source, read_only=True)
@@ -122,24 +127,42 @@ def _open_zip(path: Path) -> ZarrFiles:
             names = archive.namelist()
         store = _run(ZipStore.open(path, mode="r"))
     except _ENTRY_ERRORS as error:
-        msg = (
-            f"slide '{path.name}' is a zip that cannot be read, it is damaged or incomplete "
-            f"({error}): copy or download it again"
-        )
-        raise SlideFormatError(msg) from error
+        raise _broken_zip(path.name, error) from error
+    return ZarrFiles(store=store, root=_root_of(names), title=path.name, is_url=False)
+
+
+def _open_remote_zip(url: str) -> ZarrFiles:
+    try:
+        file = open_remote(url)
+    except NoFileError as error:
+        msg = f"there is no slide at '{url}': check the address"
+        raise SlideNotFoundError(msg) from error
+    if file is None:
+        msg = f"it is a zip, and its server does not send parts of files: download '{url}'"
+        raise NotServedError(msg)
+    try:
+        entries = ZipEntries(file)
+    except SlideAccessError:
+        raise
+    except _ENTRY_ERRORS as error:
+        raise _broken_zip(url, error) from error
+    store = FsspecStore(entries, read_only=True, path="")
+    return ZarrFiles(store=store, root=_root_of(entries.names), title=url, is_url=False)
+
+
+def _broken_zip(name: str, error: Exception) -> SlideFormatError:
+    return SlideFormatError(
+        f"slide '{name}' is a zip that cannot be read, it is damaged or incomplete ({error}): "
+        "copy or download it again"
+    )
+
+
+def _root_of(names: Sequence[str]) -> str:
+    """The slide's group in a zip of entries `names`."""
     tops = {name.split("/", maxsplit=1)[0] for name in names}
     # Who zips a folder by hand gets the folder itself as the only entry.
     inner = len(tops) == 1 and all("/" in name for name in names)
-    return ZarrFiles(store=store, root=tops.pop() if inner else "", title=path.name, is_url=False)
-
-
-def _open_url(url: str) -> FsspecStore:
-    """The store at `url`; nothing is asked of the server yet."""
-    if file_name(url).lower().endswith(".zip"):
-        msg = f"a zip is read from this machine only: download '{url}'"
-        raise NotServedError(msg)
-    place = open_filesystem(url)
-    return FsspecStore(_UrlFiles(place.system), read_only=True, path=place.path)
+    return tops.pop() if inner else ""
 
 
 class _UrlFiles(AsyncFileSystem):  # type: ignore[misc]

@@ -246,7 +246,7 @@ def _open_file(source: Source) -> ByteFile:
             msg = "it is a folder"
             raise NotServedError(msg)
         return LocalFile(source)
-    if file_name(source).lower().endswith((".zarr", ".zarr.zip")):
+    if file_name(source).lower().endswith((".zarr", ".zip")):
         msg = "it is called an OME-Zarr"
         raise NoFileError(msg)
     try:
