@@ -13,6 +13,7 @@ from slideloom.workflows.batch.entries import SlideEntry
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.earlier import look_back
 from slideloom.workflows.flows import flow_for
+from slideloom.workflows.memory_plan import estimate_memory, fitted
 from slideloom.workflows.output_size import OBJECTS_PER_MM2, estimate_output_bytes
 from slideloom.workflows.places import Folder, is_there
 from slideloom.workflows.plan import RunPlan, plan_run
@@ -22,7 +23,18 @@ from slideloom.wsi import Size, Slide, SlideOptions
 
 __all__ = ["PlannedSlide", "PlannedWork", "plan_batch", "print_plan"]
 
-_HEADER = ("slide", "size", "um/px", "read at", "tiles", "to predict", "regions", "kept", "output")
+_HEADER = (
+    "slide",
+    "size",
+    "um/px",
+    "read at",
+    "tiles",
+    "to predict",
+    "regions",
+    "kept",
+    "memory",
+    "output",
+)
 _LEFT = 2
 """Columns of text; numbers stand at the right."""
 
@@ -41,6 +53,7 @@ class PlannedWork:
         regions_kept: Of these, those that an earlier run left.
         done: Whether an earlier run left the whole result.
         anew: Why what an earlier run left cannot be kept; empty where it can.
+        memory_bytes: Most that the process would take, see `estimate_memory`.
         output_bytes: Of the result in the end, see `estimate_output_bytes`.
     """
 
@@ -53,6 +66,7 @@ class PlannedWork:
     regions_kept: int
     done: bool
     anew: str
+    memory_bytes: int
     output_bytes: int
 
 
@@ -109,8 +123,9 @@ def _plan_one(
     try:
         with Slide(entry.source, options) as slide:
             folder = out / entry.name
+            config = fitted(config, spec=spec, slide=slide)
             plan = plan_run(slide, spec, config=config, labels=folder / LABELS_FOLDER)
-            work = _work(plan, slide.size, folder=folder, config=config)
+            work = _work(plan, slide, folder=folder, config=config)
     except SlideloomError as problem:
         return PlannedSlide(entry=entry, error=str(problem))
     except Exception as problem:  # the boundary of a batch: the other slides go on
@@ -119,7 +134,7 @@ def _plan_one(
     return PlannedSlide(entry=entry, work=work)
 
 
-def _work(plan: RunPlan, size: Size, *, folder: Folder, config: RunConfig) -> PlannedWork:
+def _work(plan: RunPlan, slide: Slide, *, folder: Folder, config: RunConfig) -> PlannedWork:
     earlier = look_back(folder, plan, config=config, flow=flow_for(plan.spec.task))
     done = earlier.result is not None
     regions, work = list(plan.regions), folder / WORK_FOLDER / plan.key
@@ -127,7 +142,7 @@ def _work(plan: RunPlan, size: Size, *, folder: Folder, config: RunConfig) -> Pl
     store = RegionStore(work) if is_there(work) and not config.overwrite else None
     there = {r.index for r in regions if done or (store is not None and store.has(r.index))}
     return PlannedWork(
-        size=size,
+        size=slide.size,
         slide_mpp=plan.slide_mpp,
         read_mpp=plan.grid.mpp,
         tiles=len(plan.grid),
@@ -136,6 +151,7 @@ def _work(plan: RunPlan, size: Size, *, folder: Folder, config: RunConfig) -> Pl
         regions_kept=len(there),
         done=done,
         anew=earlier.anew,
+        memory_bytes=estimate_memory(plan.spec, slide, config=config).total,
         output_bytes=estimate_output_bytes(plan, formats=config.formats),
     )
 
@@ -159,8 +175,8 @@ def print_plan(planned: Sequence[PlannedSlide]) -> int:
             elif work.anew:
                 print(f"{name}: begins anew ({work.anew})")
         print(
-            f"The output is an estimate for {OBJECTS_PER_MM2} objects on each mm2 of tissue, as "
-            "with nuclei. Nothing was written."
+            "Memory and output are estimates, the output for "
+            f"{OBJECTS_PER_MM2} objects on each mm2 of tissue, as with nuclei. Nothing was written."
         )
     for item in planned:
         if item.error:
@@ -191,6 +207,8 @@ def _counts(works: Sequence[PlannedWork]) -> tuple[str, ...]:
         str(sum(work.to_predict for work in works)),
         str(sum(work.regions for work in works)),
         str(sum(work.regions_kept for work in works)),
+        # Slides follow one another: the most that one takes is what all take.
+        _size_words(max(work.memory_bytes for work in works)),
         _size_words(sum(work.output_bytes for work in works)),
     )
 

@@ -61,6 +61,7 @@ def test_a_plan_counts_tiles_and_regions_and_writes_nothing(
     assert (work.slide_mpp, work.read_mpp) == (0.5, 0.5)
     assert not work.done
     assert work.anew == ""
+    assert 1e9 < work.memory_bytes < 3e9
     assert not (tmp_path / "out").exists()
 
 
@@ -165,6 +166,7 @@ def test_the_page_says_what_is_done_and_what_begins_anew(
     assert "made: done by an earlier run\n" in out
     assert "other: begins anew (changed since: model)\n" in out
     assert "2.3 GB\n" in out
+    assert "2 in all" in out
     assert "123 GB\n" in out
 
 
@@ -193,3 +195,10 @@ def test_settings_that_no_slide_can_be_run_with_are_refused(
         plan(CONFIG.model_copy(update={"formats": ("pdf",)}))
     with pytest.raises(RoiError, match="no ROI file"):
         plan(CONFIG.model_copy(update={"roi": Path("gone.geojson")}))
+
+
+def test_a_ceiling_of_memory_chooses_the_regions(plan: Callable[..., PlannedSlide]) -> None:
+    wide = RunConfig(tissue=False, max_memory=4_000_000_000)
+    assert work_of(plan(wide)).regions == 1
+    assert work_of(plan(wide)).memory_bytes < 4_000_000_000
+    assert "needs at least" in plan(wide.model_copy(update={"max_memory": 1000})).error
