@@ -11,7 +11,8 @@ from pathlib import Path
 import dask
 import orjson
 from dask.system import CPU_COUNT
-from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed import Client, Nanny, Scheduler, Security, SpecCluster
+from distributed.comm.registry import get_backend
 from distributed.system import MEMORY_LIMIT
 
 from slideloom.errors import SettingsError
@@ -40,16 +41,26 @@ def connect(scheduler: str, *, devices: Sequence[str]) -> Iterator[Client]:
         raise SettingsError(msg)
     address = scheduler if "://" in scheduler else _address_in(Path(scheduler))
     try:
+        _check_protocol(address)
         # Not the default one: Dask arrays that the run itself computes stay in this process.
         client = Client(address, set_as_default=False)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except (OSError, ValueError) as error:
         msg = (
             f"no Dask scheduler answers at '{scheduler}' ({error}): start one by `dask scheduler`, "
-            "and check the address, and for tls:// the certificates that Dask is configured with"
+            "or correct the address"
         )
         raise SettingsError(msg) from error
     with client:
         yield client
+
+
+def _check_protocol(address: str) -> None:
+    """Refuse what a client would find out too late to close what it has opened."""
+    protocol = address.partition("://")[0]
+    get_backend(protocol)
+    if protocol == "tls" and not Security().get_connection_args("client").get("ssl_context"):
+        msg = "Dask's configuration names no certificates under distributed.comm.tls"
+        raise ValueError(msg)
 
 
 def _address_in(file: Path) -> str:

@@ -71,7 +71,7 @@ def test_a_missing_package_is_named(
     ("scheduler", "fault"),
     [
         ("tcp://127.0.0.1:1", r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:1' \(.*start one"),
-        ("tls://127.0.0.1:1", r"no Dask scheduler answers at 'tls://.*certificates"),
+        ("tls://127.0.0.1:1", r"no Dask scheduler answers at 'tls://.*names no certificates"),
         ("pigeon://127.0.0.1:1", "no Dask scheduler answers at 'pigeon://"),
         ("tcp://nowhere.invalid:8786", "no Dask scheduler answers at 'tcp://nowhere"),
         ("cluster.json", r"no scheduler file 'cluster\.json' \(.*: give the file that"),
