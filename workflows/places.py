@@ -71,7 +71,7 @@ def parse_folder(text: str | Folder) -> Folder:
     if isinstance(place, Path):
         # A UPath of this machine is a Path too.
         return Path(os.fspath(place))
-    scheme, _, rest = str(place).partition("://")
+    scheme, _, rest = str(place).partition(":")
     if scheme.lower() not in _STORES:
         msg = (
             f"results cannot be written to or read from '{place}': give a folder, or the URL of "
