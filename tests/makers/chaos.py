@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
+import orjson
+
+from slideloom.workflows.batch.event_log import EVENTS_FILE
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.result import WORK_FOLDER
 from tests.makers.batch_folder import TORN, RegionPlace, tile_places
@@ -15,6 +19,7 @@ from tests.makers.killable import Host, Order
 
 FAILS = 1
 """Exit code of a batch with corrupt slides."""
+WORKERS = 2
 PATIENCE_S = 600
 """Only a run that hangs takes so long."""
 _HURRY, _WAIT = 0.6, 1.15
@@ -58,7 +63,15 @@ class Batch:
     def words(self, out: Path) -> list[str]:
         """The command, after `slideloom`."""
         chosen = ["--model", str(self._model), "--out", str(out), "--device", "cpu"]
-        return ["run", str(self._slides), *chosen, "--no-tissue", "--workers", "2", *self._extra]
+        return [
+            "run",
+            str(self._slides),
+            *chosen,
+            "--no-tissue",
+            "--workers",
+            str(WORKERS),
+            *self._extra,
+        ]
 
     def start(self, out: Path) -> None:
         """Start it in the host; `said` and `worked_on` are about this start then."""
@@ -124,7 +137,9 @@ class Killings:
     def run_to_the_end(self, *, at_most: int) -> Path:
         """Start in a new folder until a run ends by itself; kill no more than `at_most` in all."""
         out, host = self._batch.new_out(), self._batch.host
+        before = self.count
         while True:
+            begin = time.monotonic()
             finished, done = finished_regions(out), done_slides(out)
             self._batch.start(out)
             spared = self.count >= at_most
@@ -136,7 +151,9 @@ class Killings:
             self._check_nothing_is_repeated(out, finished=finished, done=done)
             if code != -signal.SIGKILL:
                 assert code == FAILS, self._batch.said
-                self._longest_s *= _HURRY
+                check_log(out, kills=self.count - before)
+                whole_s = time.monotonic() - begin if self.count == before else self._longest_s
+                self._longest_s = _HURRY * min(self._longest_s, whole_s)
                 return out
             self._longest_s *= _WAIT
             self.count += 1
@@ -152,6 +169,28 @@ class Killings:
         left, done_now = finished_regions(out), done_slides(out)
         for place, inode in finished.items():
             assert place.slide in done_now or left.get(place) == inode
+
+
+def check_log(out: Path, *, kills: int) -> None:
+    """By the log of all starts, no region was predicted twice, and nearly all were once.
+
+    Of regions that were just finished when a run was killed the log may not tell.
+    """
+    lines = (out / EVENTS_FILE).read_text().splitlines()
+    events = [orjson.loads(line) for line in lines]
+    told = Counter(
+        RegionPlace(event["slide"], event["row"], event["col"])
+        for event in events
+        if event["event"] == "region_done"
+    )
+    assert max(told.values()) == 1
+    planned = {e["slide"]: e["regions"] for e in events if e["event"] == "slide_planned"}
+    untold = sum(
+        regions - sum(place.slide == slide for place in told)
+        for slide, regions in planned.items()
+        if slide in done_slides(out)
+    )
+    assert untold <= WORKERS * kills
 
 
 def finished_regions(out: Path) -> Mapping[RegionPlace, int]:

@@ -8,11 +8,12 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
+from slideloom.workflows.batch.event_log import EVENTS_FILE
 from slideloom.workflows.batch.outcomes import MANIFEST_FILE, TRACEBACK_FILE
 from slideloom.workflows.result import RECORD_FILE, REPORT_FILE
 
 _TIMED = ("seconds", "peak_memory_mb")
-_OF_ONE_START = ("events.jsonl", TRACEBACK_FILE)
+_OF_ONE_START = (EVENTS_FILE, TRACEBACK_FILE)
 
 
 def run_files(out: Path) -> dict[str, str]:
