@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from slideloom.models.spec import ModelSpec
 from slideloom.models.tile_model import TileBatch, TileModel
 from slideloom.wsi import Slide, SlideOptions
+from slideloom.wsi.source import Source
 
 ROOT = Path(__file__).parents[2]
 WORKERS = 2
@@ -85,7 +86,7 @@ class TellingModel:
 class TellingSlide(Slide):
     """A slide that notes the process in which a copy of it is made."""
 
-    def __init__(self, path: Path, options: SlideOptions, log: Path, *, copied: bool) -> None:
+    def __init__(self, path: Source, options: SlideOptions, log: Path, *, copied: bool) -> None:
         super().__init__(path, options)
         self._log = log
         if copied:

@@ -146,10 +146,12 @@ def _sharing_processors(devices: Sequence[str]) -> Iterator[None]:
     others = dask.config.get(_ENVIRONMENT)
     # Dask sets them in this process too, for those that it starts.
     before = {name: os.environ.get(name) for name in _THREADS}
-    with dask.config.set({_ENVIRONMENT: {**others, **threads}}):
-        yield
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    try:
+        with dask.config.set({_ENVIRONMENT: {**others, **threads}}):
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
