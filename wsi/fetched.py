@@ -31,7 +31,7 @@ class _Copy:
     """A file in a temporary folder, which is deleted when nobody holds it, and at exit."""
 
     def __init__(self, name: str) -> None:
-        folder = tempfile.mkdtemp(prefix="slideloom-")
+        folder = tempfile.mkdtemp(prefix="slideloom-slide-")
         self.path = Path(folder, name)
         weakref.finalize(self, _delete, folder, os.getpid())
 

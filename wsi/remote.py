@@ -12,8 +12,16 @@ from fsspec.asyn import AsyncFileSystem
 
 from slideloom.errors import SettingsError, SlideAccessError
 
-SCHEMES = ("s3", "https", "http", "gs", "az", "abfs")
-"""Of URLs that are read; those of S3 and the web are tested."""
+_REMOTE = "'slideloom[remote]'"
+_PACKAGES = {
+    "s3": _REMOTE,
+    "https": _REMOTE,
+    "http": _REMOTE,
+    "gs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+}
+"""What to install for URLs of each kind; those of S3 and the web are tested."""
 
 _S3_OPTIONS = {
     "key": ("AWS_ACCESS_KEY_ID",),
@@ -52,15 +60,15 @@ def open_filesystem(url: str) -> RemotePlace:
         SlideAccessError: The credentials make no sense.
     """
     scheme = scheme_of(url)
-    if scheme not in SCHEMES:
-        msg = f"'{url}' is a URL of '{scheme}': give one of {', '.join(SCHEMES)}, or a path"
+    if scheme not in _PACKAGES:
+        msg = f"'{url}' is a URL of '{scheme}': give one of {', '.join(_PACKAGES)}, or a path"
         raise SettingsError(msg)
     try:
         system, path = fsspec.url_to_fs(url, **remote_options(scheme))
     except ImportError as error:
         msg = (
             f"'{url}' needs packages that are not installed ({error}): "
-            "install them with pip install 'slideloom[remote]'"
+            f"install them with pip install {_PACKAGES[scheme]}"
         )
         raise SettingsError(msg) from error
     if not isinstance(system, AsyncFileSystem):

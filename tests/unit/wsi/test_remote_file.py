@@ -1,4 +1,5 @@
 import os
+import sys
 from http import HTTPStatus
 from pathlib import Path
 
@@ -207,3 +208,9 @@ def test_a_server_that_stops_sending_ranges(folder: Path) -> None:
 def test_urls_that_no_package_serves() -> None:
     with pytest.raises(SettingsError, match="is a URL of 'ftp': give one of s3"):
         open_remote("ftp://server/slide.svs")
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(SettingsError, match=r"not installed .*: .* pip install gcsfs"):
+        open_remote("gs://bucket/slide.svs")
