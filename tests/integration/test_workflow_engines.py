@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -41,7 +42,8 @@ def command_lines() -> list[list[str]]:
 def test_the_commands_of_the_page_parse() -> None:
     lines = command_lines()
     assert [line[1] for line in lines] == ["slides.csv", "field", "field", "slides"]
-    command = typer.main.get_command(app)
+    # Newer typer brings a click of its own, so the group's type has no one name.
+    command: Any = typer.main.get_command(app)
     for words in lines:
         # Parses all options; what is unknown or lacks a value is an error.
         with command.make_context("slideloom", list(words)) as context:
