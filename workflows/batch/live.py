@@ -132,9 +132,15 @@ class LiveTable:
             return draw_run(
                 self._tally,
                 memory=self._memory.text(),
-                note=STOPPING if self._stop.requested else "",
+                note=self._note(),
                 now=self._clock(),
             )
+
+    def _note(self) -> str:
+        if not self._stop.requested:
+            return ""
+        reason = self._stop.reason
+        return f"stopping after the regions in work: {plain(reason)}" if reason else STOPPING
 
     def _say(self, line: str) -> None:
         """A line that stays; a run goes on though nobody reads it."""

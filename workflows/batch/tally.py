@@ -158,13 +158,13 @@ class RunTally:
         kept = bool(event.facts["kept"])
         found = f"{int(event.facts['objects']):,} found"
         time = " by an earlier run" if kept else f" in {time_text(float(event.facts['seconds']))}"
-        self._end(event, "kept" if kept else "done", found + time)
+        self._end(event, status="kept" if kept else "done", text=found + time)
 
     def _slide_failed(self, event: Event) -> None:
         self.failed += 1
-        self._end(event, "failed", str(event.facts["error"]))
+        self._end(event, status="failed", text=str(event.facts["error"]))
 
-    def _end(self, event: Event, status: str, text: str) -> None:
+    def _end(self, event: Event, *, status: str, text: str) -> None:
         self.in_work.pop(event.slide, None)
         self.endings.append(Ending(slide=event.slide, status=status, text=text))
 

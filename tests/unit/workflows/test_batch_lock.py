@@ -9,11 +9,10 @@ from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
-from threading import Barrier, Thread
+from threading import Barrier
 from time import sleep
 from typing import Any
 
-import fsspec
 import orjson
 import pytest
 from upath import UPath
@@ -21,10 +20,8 @@ from upath import UPath
 from slideloom.errors import OutputError, RunLockedError
 from slideloom.workflows.batch import lock, lock_file
 from slideloom.workflows.batch.lock import LOCK_FILE, RunLock
-from tests.makers.s3_bucket import s3_bucket
+from tests.makers.locks import LIMIT_S, RACERS, owner_in, race, write_owner
 
-RACERS = 6
-LIMIT_S = 120
 # How a racer says how it went.
 READY, WON, LOST = "ready", "won", "lost"
 
@@ -94,19 +91,6 @@ def start(starter: ForkServerContext) -> Iterator[Any]:
     yield start
     for racer in racers:
         racer.kill()
-
-
-def owner_in(folder: Path | UPath) -> dict[str, Any]:
-    owner: dict[str, Any] = orjson.loads((folder / LOCK_FILE).read_bytes())
-    return owner
-
-
-def write_owner(folder: Path | UPath, **changes: object) -> None:
-    """A lock of this process, but for the changes."""
-    with RunLock(folder):
-        owner = owner_in(folder)
-    owner.update(changes)
-    (folder / LOCK_FILE).write_bytes(orjson.dumps(owner))
 
 
 def ago(seconds: float) -> str:
@@ -240,26 +224,6 @@ def test_of_many_processes_one_wins(tmp_path: Path, start: Any, *, stale: bool) 
     assert list(tmp_path.iterdir()) == []
 
 
-def race(folder: Path | UPath) -> tuple[list[RunLock], list[RunLockedError]]:
-    """Locks of threads that won, and why the others did not."""
-    won, lost = [], []
-
-    def take() -> None:
-        held = RunLock(folder)
-        try:
-            held.__enter__()
-            won.append(held)
-        except RunLockedError as error:
-            lost.append(error)
-
-    threads = [Thread(target=take) for _ in range(RACERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(LIMIT_S)
-    return won, lost
-
-
 @pytest.mark.parametrize("stale", [False, True])
 def test_of_many_threads_one_wins_where_there_are_no_guards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, stale: bool
@@ -361,48 +325,6 @@ def test_a_forked_child_does_not_release(tmp_path: Path, starter: ForkServerCont
     assert not (tmp_path / LOCK_FILE).exists()
 
 
-def test_file_systems_without_hard_links_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_links(source: Path, target: Path) -> None:
-        raise PermissionError(errno.EPERM, "operation not permitted")
-
-    monkeypatch.setattr(os, "link", no_links)
-    with RunLock(tmp_path) as held:
-        held.check()
-        assert [file.name for file in tmp_path.iterdir()] == [LOCK_FILE]
-        assert not lock_file.LocalFile(tmp_path / LOCK_FILE).create(b"another")
-
-
-def test_a_link_whose_answer_was_lost_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    link = os.link
-
-    def answer_lost(source: Path, target: Path) -> None:
-        link(source, target)
-        raise FileExistsError(errno.EEXIST, "file exists")
-
-    monkeypatch.setattr(os, "link", answer_lost)
-    assert lock_file.LocalFile(tmp_path / LOCK_FILE).create(b"mine")
-
-
-def test_what_killed_racers_left_aside_is_cleared(tmp_path: Path) -> None:
-    left = tmp_path / f"{LOCK_FILE}.0123456789abcdef.part"
-    left.write_bytes(b"half")
-    with RunLock(tmp_path):
-        assert not left.exists()
-
-
-def test_a_guard_that_a_hanging_process_holds_is_ignored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lock_file, "GUARD_S", 0.05)
-    file = lock_file.LocalFile(tmp_path / LOCK_FILE)
-    with file.guard(), RunLock(tmp_path) as held:
-        held.check()
-
-
 def test_a_folder_that_is_missing_is_an_output_error(tmp_path: Path) -> None:
     folder = tmp_path / "none"
     with pytest.raises(OutputError, match=re.escape(f"cannot lock '{folder}' (No such")) as caught:
@@ -419,84 +341,3 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path, monkeypatch: pytest.Monk
         pass
     assert not isinstance(caught.value, RunLockedError)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with s3_bucket(tmp_path_factory.mktemp("nothing") / "here") as variables:
-        yield variables
-
-
-@pytest.fixture
-def store(
-    request: pytest.FixtureRequest, bucket: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> UPath:
-    """A folder of an object store, of its own for each test."""
-    for name, value in bucket.items():
-        monkeypatch.setenv(name, value)
-    return UPath(f"s3://bucket/{request.node.name}")
-
-
-def stored(folder: UPath) -> Path | UPath:
-    """As this test looks into it, past what slideloom does."""
-    return UPath(str(folder), endpoint_url=os.environ["AWS_ENDPOINT_URL"])
-
-
-def test_a_lock_in_a_store_keeps_others_out(store: UPath) -> None:
-    with RunLock(store) as held:
-        held.check()
-        assert owner_in(stored(store))["pid"] == os.getpid()
-        with pytest.raises(RunLockedError, match="is in use by") as caught, RunLock(store):
-            pass
-        assert f"'{store / LOCK_FILE}'" in str(caught.value)
-    assert not (stored(store) / LOCK_FILE).exists()
-
-
-def test_a_dead_owner_in_a_store_is_followed(store: UPath) -> None:
-    write_owner(stored(store), started=1)
-    with RunLock(store) as held:
-        held.check()
-        assert owner_in(stored(store))["started"] != 1
-
-
-@pytest.mark.parametrize("exclusive", [True, False])
-def test_of_many_threads_one_wins_in_a_store(
-    store: UPath, monkeypatch: pytest.MonkeyPatch, *, exclusive: bool
-) -> None:
-    if not exclusive:
-        # A store that takes no conditions: all write, and the last is there.
-        def refuse(file: lock_file.RemoteFile, data: bytes) -> bool:
-            together.wait(LIMIT_S)
-            file.replace(data)
-            together.wait(LIMIT_S)
-            return True
-
-        together = Barrier(RACERS)
-        monkeypatch.setattr(lock_file.RemoteFile, "create", refuse)
-    won, lost = race(store)
-    assert (len(won), len(lost)) == (1, RACERS - 1)
-    won[0].check()
-    won[0].__exit__(None, None, None)
-    assert not (stored(store) / LOCK_FILE).exists()
-
-
-def test_a_store_that_knows_no_conditions_is_written_to(
-    store: UPath, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store_class: Any = fsspec.get_filesystem_class("s3")
-    pipe_file = store_class._pipe_file
-
-    async def refuse(system: Any, path: str, data: bytes, **options: Any) -> Any:
-        if options.get("mode") == "create":
-            raise OSError(errno.EIO, "a header implies functionality that is not implemented")
-        return await pipe_file(system, path, data, **options)
-
-    monkeypatch.setattr(store_class, "_pipe_file", refuse)
-    with RunLock(store) as held:
-        held.check()
-
-
-def test_a_bucket_that_is_missing_is_an_output_error(store: UPath) -> None:
-    with pytest.raises(OutputError, match="check the name of the bucket") as caught:
-        RunLock(UPath("s3://no-such-bucket/out")).__enter__()
-    assert not isinstance(caught.value, RunLockedError)
