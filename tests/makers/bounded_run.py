@@ -58,7 +58,7 @@ class GreenModel:
             task=task,
             architecture=None,
             classes=tuple(
-                ModelClass(name=f"class {n}", color=(200, 9 * n, 60)) for n in range(classes)
+                ModelClass(name=f"class {n}", color=(200, 5 * n % 256, 60)) for n in range(classes)
             ),
             mpp=MPP,
             tile_px=tile_px,

@@ -12,6 +12,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ __all__ = ["GeoparquetWriter", "open_geoparquet"]
 
 # Small enough that a reader of one window skips most of a slide, large enough to compress well.
 _ROWS_PER_GROUP = 50_000
+# Areas of tissue are few and have long outlines: all of a slide's would wait for the last row.
+_BYTES_PER_GROUP = 64 * 2**20
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _COVERING = {"bbox": {side: ["bbox", side] for side in _SIDES}}
 
@@ -33,11 +36,11 @@ _COVERING = {"bbox": {side: ["bbox", side] for side in _SIDES}}
 def open_geoparquet(path: Path, context: ExportContext) -> Iterator[GeoparquetWriter]:
     """A table file that appears when the block ends without an error.
 
-    It holds every column and a bounding box per object, in row groups of 50,000 rows. The geometry
-    stays in level-0 pixels, y down, and has no coordinate reference system: `crs` is null, which
-    GeoParquet defines as unknown. `geopandas.read_parquet` gives the columns back with their types,
-    and `mpp` in `attrs`. Where nothing was written, the file has no rows and no column but the
-    geometry.
+    It holds every column and a bounding box per object, in row groups of 50,000 rows, or fewer
+    where their shapes take more than 64 MiB. The geometry stays in level-0 pixels, y down, and has
+    no coordinate reference system: `crs` is null, which GeoParquet defines as unknown.
+    `geopandas.read_parquet` gives the columns back with their types, and `mpp` in `attrs`. Where
+    nothing was written, the file has no rows and no column but the geometry.
 
     Follows the GeoParquet 1.1.0 specification (WKB geometry, `covering.bbox`).
 
@@ -92,14 +95,14 @@ class GeoparquetWriter:
         self._waiting.append(
             table.append_column("geometry", wkb_array(geometry)).append_column("bbox", boxes)
         )
-        self._flush(at_least=_ROWS_PER_GROUP)
+        self._flush()
         self._note(geometry, bounds)
 
     def finish(self) -> None:
         """Write what waits, and what only the whole file tells."""
         if self._columns is None:
             self.write(gpd.GeoDataFrame(geometry=[]))
-        parquet = self._flush(at_least=1)
+        parquet = self._flush(last=True)
         parquet.add_key_value_metadata({"geo": json.dumps(self._geo())})
 
     def _columns_of(self, objects: gpd.GeoDataFrame) -> pa.Table:
@@ -109,14 +112,14 @@ class GeoparquetWriter:
         self._columns = table.schema
         return table
 
-    def _flush(self, *, at_least: int) -> pq.ParquetWriter:
-        """Write whole row groups, and the last one where `at_least` is 1."""
+    def _flush(self, *, last: bool = False) -> pq.ParquetWriter:
+        """Write whole row groups, and what is left where nothing will follow."""
         table = pa.concat_tables(self._waiting)
         if self._parquet is None:
             self._parquet = self._open(table.schema)
-        while len(table) >= at_least:
-            self._parquet.write_table(table.slice(0, _ROWS_PER_GROUP))
-            table = table.slice(_ROWS_PER_GROUP)
+        while rows := _rows_of_group(table, last=last):
+            self._parquet.write_table(table.slice(0, rows))
+            table = table.slice(rows)
         self._waiting = [table]
         return self._parquet
 
@@ -167,6 +170,17 @@ class GeoparquetWriter:
         if np.isfinite(self._bounds).all():
             column["bbox"] = self._bounds.tolist()
         return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+
+
+def _rows_of_group(table: pa.Table, *, last: bool) -> int:
+    """Rows of the next row group; 0 where it is not full yet, unless it is the last one.
+
+    It follows from the rows alone, however the parts fall.
+    """
+    lengths = pc.binary_length(table["geometry"].slice(0, _ROWS_PER_GROUP))
+    sizes = np.cumsum(pc.fill_null(lengths, 0).to_numpy())
+    full = min(_ROWS_PER_GROUP, int(np.searchsorted(sizes, _BYTES_PER_GROUP)) + 1)
+    return full if full <= len(table) else last * len(table)
 
 
 def _first_of_each_kind(shapes: NDArray[Any]) -> NDArray[np.intp]:

@@ -109,6 +109,20 @@ def test_row_groups_are_full_however_the_parts_fall(
     assert parts.read_bytes() == whole.read_bytes()
 
 
+def test_a_row_group_ends_early_where_outlines_are_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = table(7)
+    outline = len(shapely.to_wkb(objects.geometry.iloc[0]))
+    monkeypatch.setattr(geoparquet, "_BYTES_PER_GROUP", 2 * outline + 1)
+    whole = write(tmp_path / "whole.parquet", objects)
+    parts = write(tmp_path / "parts.parquet", objects[:1], objects[1:5], objects[5:])
+    file = pq.ParquetFile(whole)
+    groups = range(file.metadata.num_row_groups)
+    assert [file.metadata.row_group(i).num_rows for i in groups] == [3, 3, 1]
+    assert parts.read_bytes() == whole.read_bytes()
+
+
 def test_a_part_may_lack_values_that_the_first_has(tmp_path: Path) -> None:
     first, second = table(2), table(2)
     second["score"] = np.full(2, np.nan, np.float32)
