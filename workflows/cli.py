@@ -83,9 +83,10 @@ def run_command(arguments: list[str], *, debug: bool = False) -> int:
             raise
         return _complain(str(error), 1 if isinstance(error, _OF_THE_SLIDE) else 2)
     if code == cli_run.INTERRUPTED:
-        resumes = arguments[0] == "run"
-        further = "goes on from here" if resumes else "starts anew; nothing was left half-written"
-        return _complain(f"stopped: the same command again {further}", code)
+        further = "the same command again starts anew; nothing was left half-written"
+        if arguments[0] == "run":
+            further = cli_run.GOES_ON
+        return _complain(f"stopped: {further}", code)
     return code if isinstance(code, int) else 0
 
 

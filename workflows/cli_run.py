@@ -22,6 +22,7 @@ from slideloom.workflows.options import (
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
+GOES_ON = "the same command again goes on from here"
 
 run_app = typer.Typer()
 
@@ -95,6 +96,7 @@ def run_command(
     from slideloom.models.catalog import model_folder, read_spec
     from slideloom.models.folder import load_model
     from slideloom.workflows.batch.entries import find_entries
+    from slideloom.workflows.batch.live import LiveTable
     from slideloom.workflows.batch.outcomes import print_outcomes
     from slideloom.workflows.batch.run import run_batch
     from slideloom.workflows.batch.stopping import stop_on_signals
@@ -102,7 +104,6 @@ def run_command(
     from slideloom.workflows.dry_run import plan_batch, print_plan
     from slideloom.workflows.memory_plan import parse_memory
     from slideloom.workflows.places import parse_folder
-    from slideloom.workflows.progress import BarProgress
 
     config = _config(
         roi=roi,
@@ -134,16 +135,18 @@ def run_command(
         spec = read_spec(model_folder(model))
         return print_plan(plan_batch(entries, spec, out=folder, config=config, options=options))
     chosen, stop = load_model(model, device=config.model_device), StopFlag()
-    with BarProgress() as bars, stop_on_signals(stop):
+    with LiveTable(stop=stop) as table, stop_on_signals(stop, tell=not table.live):
         outcomes = run_batch(
             entries,
             chosen,
             out=folder,
             config=config,
             options=options,
-            control=RunControl(listen=bars.hear, stop=stop),
+            control=RunControl(listen=table.hear, stop=stop),
         )
     code = print_outcomes(outcomes, folder, traces=context.obj)
+    if stop.reason:
+        typer.echo(f"slideloom: stopped, since {stop.reason}: {GOES_ON}", err=True)
     return INTERRUPTED if stop.requested and not stop.reason else code
 
 

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from slideloom.errors import OutputError, SettingsError
+from slideloom.workflows.batch.live import LiveTable
 from slideloom.workflows.control import RunControl
 from slideloom.workflows.export.atomic import writing_to
-from slideloom.workflows.progress import BarProgress
 from slideloom.wsi import Slide, SlideOptions
 from slideloom.wsi.source import file_name, parse_source
 from slideloom.wsi.writing.ome_tiff import TiffCompression, write_ome_tiff
@@ -134,7 +134,7 @@ def convert_file(
     Raises:
         SlideloomError: As `convert_slide`, and as `open_slide`.
     """
-    with Slide(parse_source(path), slide_options) as slide, BarProgress() as bars:
+    with Slide(parse_source(path), slide_options) as slide, LiveTable() as bars:
         convert_slide(slide, out, options=options, control=RunControl(listen=bars.hear))
         if slide.mpp is None:
             _note(

@@ -17,10 +17,10 @@ from slideloom.testing import (
     make_slide,
     perfect_spec,
 )
+from slideloom.workflows.batch.live import LiveTable
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.control import RunControl
 from slideloom.workflows.export.atomic import make_folder
-from slideloom.workflows.progress import BarProgress
 from slideloom.workflows.result import OVERLAY_FILE, REPORT_FILE, SlideResult
 from slideloom.workflows.run import run_slide
 from slideloom.wsi import Size, open_slide
@@ -47,7 +47,7 @@ def run_demo(out: Path) -> None:
     path = out / f"{_SLIDE}.tif"
     console.print(f"Making a slide of {_SIZE.width} x {_SIZE.height} px at {_MPP} um/px: {path}")
     scene = make_slide(path, size=_SIZE, mpp=_MPP, seed=_SEED)
-    with BarProgress() as progress:
+    with LiveTable() as progress:
         network = _run(path, load_model("nuclei"), out=out / _SLIDE, progress=progress)
         spec = perfect_spec(scene, task="instance", tile_px=256, halo_px=32)
         oracle = PerfectTileModel(scene, spec=spec)
@@ -55,7 +55,7 @@ def run_demo(out: Path) -> None:
     _report(console, network, woven=woven, scene=scene)
 
 
-def _run(path: Path, model: TileModel, *, out: Path, progress: BarProgress) -> SlideResult:
+def _run(path: Path, model: TileModel, *, out: Path, progress: LiveTable) -> SlideResult:
     config = RunConfig(tissue=False, overwrite=True)
     with open_slide(path) as slide:
         control = RunControl(listen=progress.hear)

@@ -119,10 +119,7 @@ def print_outcomes(outcomes: Sequence[SlideOutcome], out: Folder, *, traces: boo
             f"{failed} of {len(outcomes)} slides failed; reasons are in {out / MANIFEST_FILE}"
         )
     if waiting:
-        _complain(
-            f"{waiting} of {len(outcomes)} slides are not done: the same command again goes on "
-            "with them"
-        )
+        _complain(f"{waiting} of {len(outcomes)} slides are not done")
     return 1 if failed or waiting else 0
 
 
