@@ -25,8 +25,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-import psutil
-
 from benchmarks.pipeline_slide import tissue, write_slide
 
 _MODEL = "nuclei"
@@ -74,7 +72,7 @@ def measure(slides: Path, *, words: Sequence[str]) -> Cost:
             command, env=os.environ | _ENVIRONMENT, stdout=subprocess.DEVNULL
         ) as process:
             while process.poll() is None:
-                peak = max(peak, _resident(psutil.Process(process.pid)))
+                peak = max(peak, _resident(process.pid))
                 time.sleep(_SAMPLE_S)
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, command)
@@ -88,16 +86,17 @@ def measure(slides: Path, *, words: Sequence[str]) -> Cost:
     return Cost(predict_s=predict_s, command_s=took, peak_mb=peak / 1e6)
 
 
-def _resident(process: psutil.Process) -> int:
-    """Bytes of memory of a process and of all that it started."""
-    total = 0
+def _resident(pid: int) -> int:
+    """Bytes of memory of a process and of all that it started, by Linux's `/proc`."""
+    place = Path("/proc", str(pid))
     try:
-        for each in (process, *process.children(recursive=True)):
-            total += each.memory_info().rss
-    except psutil.NoSuchProcess:
-        # One has ended meanwhile; the next sample is whole again.
-        pass
-    return total
+        pages = int((place / "statm").read_text(encoding="ascii").split()[1])
+        lists = [path.read_text(encoding="ascii") for path in place.glob("task/*/children")]
+    except (FileNotFoundError, ProcessLookupError):
+        # It has ended meanwhile.
+        return 0
+    started = (int(child) for text in lists for child in text.split())
+    return pages * os.sysconf("SC_PAGE_SIZE") + sum(_resident(child) for child in started)
 
 
 def table_of(costs: Mapping[str, Sequence[Cost]], *, ceiling_mb: float | None) -> str:
