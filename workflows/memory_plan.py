@@ -357,7 +357,8 @@ class _Needs:
         if self.spec.task != "instance":
             return bare
         side_um = side * 1000 * (self.area_mm2 / self.tiles) ** 0.5 / self.spec.core_px
-        return bare + _CROSSING * count * min(1.0, 2 * _OBJECT_UM / side_um)
+        share: float = min(1.0, 2 * _OBJECT_UM / side_um)
+        return bare + _CROSSING * count * share
 
     def _levels(self, side: int) -> float:
         """Four chunks of a finer level and one of the next, as stored and as pixels."""

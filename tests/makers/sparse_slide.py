@@ -91,7 +91,8 @@ def _fill(
 def _reduced(picture: NDArray[np.uint8], downsample: int) -> NDArray[np.uint8]:
     side = len(picture) // downsample
     blocks = picture.reshape(side, downsample, side, downsample, 3)
-    return np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    reduced: NDArray[np.uint8] = np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    return reduced
 
 
 def _multiscale() -> dict[str, object]:
