@@ -90,7 +90,7 @@ def test_a_signal_while_the_flag_is_set_does_not_hang() -> None:
 
         lock = Lock()
 
-        def request(self) -> None:
+        def request(self, reason: str = "") -> None:
             assert self.lock.acquire(blocking=False)
             signal.raise_signal(signal.SIGINT)
 
