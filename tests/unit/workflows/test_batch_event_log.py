@@ -16,7 +16,7 @@ from upath import UPath
 from slideloom.errors import OutputError
 from slideloom.workflows.batch.event_log import EVENTS_FILE, EventLog
 from slideloom.workflows.events import Event, Fact
-from tests.makers.s3_bucket import s3_bucket
+from tests.makers.object_store import BUCKET, serve_objects
 
 Line = dict[str, Any]
 
@@ -167,9 +167,9 @@ def test_what_comes_after_the_end_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with s3_bucket(tmp_path_factory.mktemp("nothing") / "here") as variables:
-        yield variables
+def bucket() -> Iterator[dict[str, str]]:
+    with serve_objects() as store:
+        yield store.environment
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def store(
     """A folder of an object store, of its own for each test."""
     for name, value in bucket.items():
         monkeypatch.setenv(name, value)
-    return UPath(f"s3://bucket/{request.node.name}")
+    return UPath(f"s3://{BUCKET}/{request.node.name}")
 
 
 def stored_lines(folder: UPath) -> list[Line]:

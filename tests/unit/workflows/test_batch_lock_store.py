@@ -13,7 +13,7 @@ from slideloom.errors import OutputError, RunLockedError
 from slideloom.workflows.batch import lock, lock_file
 from slideloom.workflows.batch.lock import LOCK_FILE, RunLock
 from tests.makers.locks import LIMIT_S, RACERS, owner_in, race, write_owner
-from tests.makers.s3_bucket import s3_bucket
+from tests.makers.object_store import BUCKET, serve_objects
 
 
 @pytest.fixture(autouse=True)
@@ -22,9 +22,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with s3_bucket(tmp_path_factory.mktemp("nothing") / "here") as variables:
-        yield variables
+def bucket() -> Iterator[dict[str, str]]:
+    with serve_objects() as store:
+        yield store.environment
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def store(
     """A folder of an object store, of its own for each test."""
     for name, value in bucket.items():
         monkeypatch.setenv(name, value)
-    return UPath(f"s3://bucket/{request.node.name}")
+    return UPath(f"s3://{BUCKET}/{request.node.name}")
 
 
 def stored(folder: UPath) -> Path | UPath:
