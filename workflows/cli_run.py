@@ -30,7 +30,7 @@ run_app = typer.Typer()
 @run_app.command("run")
 def run_command(
     context: typer.Context,
-    slides: Annotated[list[str], typer.Argument(help="Slides, folders, globs or URLs.")],
+    slides: Annotated[list[str], typer.Argument(help="Slides, folders, globs, URLs, CSV lists.")],
     model: Annotated[str, typer.Option(help="A built-in model, a folder, or hf://org/name.")],
     out: Annotated[str, typer.Option(help="Folder for the results, or s3://BUCKET/FOLDER.")],
     mpp: MppOption = None,

@@ -295,7 +295,7 @@ class _Needs:
             thumbnail_px=min(_SOURCE_PX, picture.size.width * picture.size.height),
             tiles=ceil(extent.width / spec.core_px) * ceil(extent.height / spec.core_px),
             area_mm2=extent.width * extent.height * (mpp / 1000) ** 2,
-            on_cpu=choose_device(config.device).type == "cpu",
+            on_cpu=choose_device(config.devices[0]).type == "cpu",
         )
 
     def total(self, choice: _Choice) -> int:

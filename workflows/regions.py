@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -125,7 +125,7 @@ def predict_region(job: RegionJob, region: Region) -> None:
     job.run(region)
 
 
-def finish_region(weaver: Weaver[Any], region: Region, needed: Sequence[None]) -> None:
+def finish_region(weaver: Weaver[Any], region: Region, *needed: None) -> None:
     """A task of the graph, once the regions that reach this one are predicted."""
     del needed
     weaver.finish(region)
@@ -162,7 +162,7 @@ def region_graph(job: RegionJob, weaver: Weaver[Any]) -> Graph:
         near = (region, *regions.reaching(region))
         needed = [_key("predict", other.index) for other in near]
         graph[_key("predict", region.index)] = (predict_region, _JOB, region)
-        graph[_key("finish", region.index)] = (finish_region, _WEAVER, region, needed)
+        graph[_key("finish", region.index)] = (finish_region, _WEAVER, region, *needed)
     return graph
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 RECORD_FILE = "result.json"
+MANIFEST_FILE = "manifest.csv"
 TABLE_FORMAT = "parquet"
 """The export that every result holds: `SlideResult.objects` is read from it."""
 OBJECTS_FILE = "objects.parquet"

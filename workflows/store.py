@@ -122,10 +122,17 @@ class _Disk:
         folder.mkdir(parents=True, exist_ok=True)
 
     def has(self, name: str) -> bool:
-        return (self.folder / name).exists()
+        # Opening looks at the header and the length: what is damaged is predicted again.
+        try:
+            with safe_open(self.folder / name, framework="numpy"):
+                return True
+        except (FileNotFoundError, SafetensorError):
+            return False
 
     def put(self, name: str, data: bytes) -> None:
-        with atomic_file(self.folder / name, durable=self._durable) as file:
+        # On a cluster a task may come to run twice at one time.
+        part = f".{name}.{uuid4().hex}.part"
+        with atomic_file(self.folder / name, durable=self._durable, part=part) as file:
             file.write(data)
 
     def file(self, name: str) -> Path:

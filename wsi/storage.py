@@ -98,10 +98,10 @@ def output_faults(url: str, *, may_lack: bool = False) -> Iterator[None]:
         if may_lack and isinstance(error, FileNotFoundError):
             raise
         found = " ".join(str(error).split()) or type(error).__name__
-        raise OutputError(_advice(url, found, error)) from error
+        raise OutputError(_advice(url, found, error=error)) from error
 
 
-def _advice(url: str, found: str, error: Exception) -> str:
+def _advice(url: str, found: str, *, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"there is no '{url}' ({found}): check the name of the bucket, and make it first"
     if isinstance(error, PermissionError) or "credentials" in found.lower():

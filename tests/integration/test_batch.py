@@ -69,7 +69,7 @@ def test_every_slide_is_tried_and_a_failure_is_its_row(
     assert [outcome.status for outcome in outcomes] == ["done", "done", "failed", "done"]
     rows = pd.read_csv(tmp_path / "out" / "manifest.csv").set_index("id")
     assert rows["status"].to_dict() == {"a": "done", "b": "done", "bad": "failed", "c": "done"}
-    assert rows.loc["bad", "error"].startswith("slide 'bad.tif' is ")
+    assert str(rows.loc["bad", "error"]).startswith("slide 'bad.tif' is ")
     assert rows.loc["bad", "traceback"] == "bad/traceback.txt"
     trace = (tmp_path / "out" / "bad" / "traceback.txt").read_text()
     assert trace.startswith("Traceback")

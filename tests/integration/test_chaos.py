@@ -15,7 +15,7 @@ from typing import Literal
 import pandas as pd
 import pytest
 
-from slideloom.workflows.batch.outcomes import MANIFEST_FILE
+from slideloom.workflows.result import MANIFEST_FILE
 from slideloom.wsi import Size
 from tests.makers.batch_folder import TORN, UNREADABLE, write_batch, write_model
 from tests.makers.chaos import (

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import dask
 import pytest
@@ -164,7 +165,10 @@ def test_relative_paths_hold_on_workers_with_other_working_folders(
 
 def test_the_dashboard_is_named_once(executor: Executor, said: list[str]) -> None:
     assert executor.workers == WORKERS
-    assert [text.partition(" ")[0] for text in said if "waiting" not in text] == ["dashboard:"]
+    ((word, _, link),) = (text.partition(" ") for text in said if "waiting" not in text)
+    assert word == "dashboard:"
+    with urlopen(link, timeout=60) as page:
+        assert "task-stream" in page.read().decode()
 
 
 def test_models_and_slides_are_loaded_once_for_each_worker(

@@ -12,9 +12,9 @@ import pytest
 
 from tests.makers.sparse_slide import block_of_cells, write_sparse_slide
 
-CEILING_MB = 3200
-CLASSES = 40
-"""Maps of so many channels are what takes the memory: a tile of 1024 pixels has 170 MB of them."""
+CEILING_MB = 3700
+CLASSES = 60
+"""Maps of so many channels are what takes the memory: a tile of 1024 pixels has 256 MB of them."""
 
 
 def run(slide: Path, out: Path, *words: str) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from slideloom.workflows.batch.event_log import EVENTS_FILE
-from slideloom.workflows.batch.outcomes import MANIFEST_FILE, TRACEBACK_FILE
-from slideloom.workflows.result import RECORD_FILE, REPORT_FILE
+from slideloom.workflows.batch.outcomes import TRACEBACK_FILE
+from slideloom.workflows.result import MANIFEST_FILE, RECORD_FILE, REPORT_FILE
 
 _TIMED = ("seconds", "peak_memory_mb")
 _OF_ONE_START = (EVENTS_FILE, TRACEBACK_FILE)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from slideloom.errors import OutputError, RunStoppedError, SlideloomError
 from slideloom.models.tile_model import TileModel
 from slideloom.workflows.batch.entries import SlideEntry
+from slideloom.workflows.batch.lock import RunLock
 from slideloom.workflows.batch.outcomes import TRACEBACK_FILE, SlideOutcome
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.control import RunControl
+from slideloom.workflows.events import EventKind, Fact
 from slideloom.workflows.executing import Executor
 from slideloom.workflows.export.atomic import atomic_file, make_folder, remove
 from slideloom.workflows.memory import peak_memory_mb
@@ -28,30 +30,27 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What every further slide would meet too."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """What all slides of a batch share.
 
-    Args:
+    Attributes:
         model: The model.
         out: Folder of the batch.
+        lock: Of that folder.
         config: Settings.
         options: How slides are opened.
         control: Watches the batch, and may stop it.
         executor: Where regions are predicted.
     """
 
-    def __init__(
-        self,
-        model: TileModel,
-        *,
-        out: Folder,
-        config: RunConfig,
-        options: SlideOptions,
-        control: RunControl,
-        executor: Executor,
-    ) -> None:
-        self.model, self.out, self.config = model, out, config
-        self.options, self.control, self.executor = options, control, executor
+    model: TileModel
+    out: Folder
+    lock: RunLock
+    config: RunConfig
+    options: SlideOptions
+    control: RunControl
+    executor: Executor
 
 
 class Attempt:
@@ -118,7 +117,7 @@ class Attempt:
     def _done(self, result: SlideResult, *, kept: bool) -> None:
         remove(self._out / TRACEBACK_FILE)
         self._settle(replace(self.outcome, status="done", result=result))
-        self._control.tell(
+        self._tell(
             "slide_done",
             seconds=self.outcome.seconds,
             objects=sum(result.record.counts.values()),
@@ -153,9 +152,14 @@ class Attempt:
         except OSError:
             # The disk may be what failed; the sentence stands in the manifest, if that can be.
             name = ""
-        self._control.tell(
-            "slide_failed", seconds=self.outcome.seconds, error=error, traceback=name
-        )
+        self._tell("slide_failed", seconds=self.outcome.seconds, error=error, traceback=name)
+
+    def _tell(self, kind: EventKind, **facts: Fact) -> None:
+        """Tell of the slide's end, which stays as it is where the log cannot be written."""
+        try:
+            self._control.tell(kind, **facts)
+        except OutputError as problem:
+            self._control.stop.request(str(problem))
 
     def _settle(self, outcome: SlideOutcome) -> None:
         self._run = None

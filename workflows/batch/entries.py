@@ -13,7 +13,7 @@ from slideloom.errors import SettingsError
 from slideloom.workflows.batch.event_log import EVENTS_FILE
 from slideloom.workflows.batch.slide_list import ListedSlide, list_error, read_slide_list
 from slideloom.workflows.config import RunConfig
-from slideloom.workflows.result import COUNTS_FILE, REPORT_FILE
+from slideloom.workflows.result import COUNTS_FILE, MANIFEST_FILE, REPORT_FILE
 from slideloom.workflows.slides import find_slides
 from slideloom.wsi import SlideOptions
 from slideloom.wsi.source import Source, file_name, parse_source, slide_name
@@ -21,7 +21,7 @@ from slideloom.wsi.source import Source, file_name, parse_source, slide_name
 __all__ = ["SlideEntry", "find_entries"]
 
 _LIST_SUFFIX = ".csv"
-_OWN_FILES = frozenset({COUNTS_FILE, EVENTS_FILE, REPORT_FILE, "manifest.csv"})
+_OWN_FILES = frozenset({COUNTS_FILE, EVENTS_FILE, MANIFEST_FILE, REPORT_FILE})
 """What a batch itself leaves in its folder."""
 _HIDDEN = "."
 _SEPARATORS = re.compile(r"[/\\\x00-\x1f\x7f]")

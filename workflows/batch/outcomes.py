@@ -14,11 +14,10 @@ from slideloom.workflows.batch.entries import SlideEntry
 from slideloom.workflows.export.tables import write_csv
 from slideloom.workflows.places import Folder
 from slideloom.workflows.report import TriedSlide, concerns, write_run_report
-from slideloom.workflows.result import COUNTS_FILE, REPORT_FILE, SlideResult
+from slideloom.workflows.result import COUNTS_FILE, MANIFEST_FILE, REPORT_FILE, SlideResult
 
-__all__ = ["MANIFEST_FILE", "TRACEBACK_FILE", "SlideOutcome", "print_outcomes", "write_tables"]
+__all__ = ["TRACEBACK_FILE", "SlideOutcome", "print_outcomes", "write_tables"]
 
-MANIFEST_FILE = "manifest.csv"
 TRACEBACK_FILE = "traceback.txt"
 """In the folder of a slide that failed."""
 

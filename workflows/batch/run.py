@@ -12,6 +12,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from threading import Lock
 
+from slideloom.errors import OutputError
 from slideloom.models.tile_model import TileModel
 from slideloom.workflows.batch.attempt import Attempt, Setting
 from slideloom.workflows.batch.checks import check_batch
@@ -64,7 +65,7 @@ def run_batch(
     control = control or RunControl()
     check_batch(model.spec, config)
     make_folder(out)
-    with RunLock(out), EventLog(out) as log:
+    with RunLock(out) as lock, EventLog(out) as log:
         control = replace(control, listen=tell_all(log.hear, control.listen))
         # A run that is stopped shall not leave the page of another one.
         remove(out / REPORT_FILE)
@@ -76,8 +77,9 @@ def run_batch(
             say=_say,
         ) as executor:
             setting = Setting(
-                refined(model),
+                model=refined(model),
                 out=out,
+                lock=lock,
                 config=config,
                 options=options,
                 control=control,
@@ -127,6 +129,7 @@ class _Batch:
         self._setting = setting
         self._attempts = [Attempt(entry, setting, settled=self._write_tables) for entry in entries]
         self._writing = Lock()
+        self._fault: OutputError | None = None
 
     @property
     def outcomes(self) -> list[SlideOutcome]:
@@ -134,10 +137,17 @@ class _Batch:
         return [attempt.outcome for attempt in self._attempts]
 
     def run(self) -> None:
-        """Take all slides through their stages, unless the batch is stopped."""
+        """Take all slides through their stages, unless the batch is stopped.
+
+        Raises:
+            OutputError: The tables could not be written in the end, or (`RunLockedError`) another
+                run has taken the folder over while this one was suspended.
+        """
         self._write_tables()
         with thread_pool(1) as planner, thread_pool(1) as deliverer:
             self._weave(planner, deliverer)
+        if self._fault is not None:
+            raise self._fault
 
     def _weave(self, planner: ThreadPoolExecutor, deliverer: ThreadPoolExecutor) -> None:
         """Predict slide by slide; plan the next one and deliver the last one meanwhile."""
@@ -148,19 +158,30 @@ class _Batch:
         while following is not None:
             attempt, planned = following
             planned.result()
+            self._setting.lock.check()
             following = None if stop.requested else _submit(planner, next(waiting, None))
             attempt.predict()
             # No more than one waits to be delivered, so memory is that of three slides at most.
             if delivery is not None:
                 delivery.result()
+            self._setting.lock.check()
             delivery = deliverer.submit(attempt.deliver)
         if delivery is not None:
             delivery.result()
 
     def _write_tables(self) -> None:
-        """The tables as things stand; slides settle in two threads."""
+        """The tables as things stand; slides settle in several threads.
+
+        What cannot be written stops the batch, and is raised once what is in work has ended.
+        """
+        setting = self._setting
         with self._writing:
-            write_tables(self.outcomes, self._setting.out, model=self._setting.model.spec)
+            try:
+                write_tables(self.outcomes, setting.out, model=setting.model.spec)
+                self._fault = None
+            except OutputError as problem:
+                self._fault = problem
+                setting.control.stop.request(str(problem))
 
 
 def _submit(

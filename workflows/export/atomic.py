@@ -29,7 +29,7 @@ _PROBE = ".slideloom-probe"
 
 
 @contextmanager
-def atomic_file(path: Folder, *, durable: bool = True) -> Iterator[BinaryIO]:
+def atomic_file(path: Folder, *, durable: bool = True, part: str = "") -> Iterator[BinaryIO]:
     """Open a binary file that takes the name `path` only when the block ends without an error.
 
     Until then it is `.NAME.part` in the same folder, so one writer at a time may use a name. A
@@ -40,6 +40,8 @@ def atomic_file(path: Folder, *, durable: bool = True) -> Iterator[BinaryIO]:
     Args:
         path: Of the file.
         durable: Whether it has to survive a power cut too, which waits for the disk.
+        part: Name of the file until then, in place of `.NAME.part`: one of its own where several
+            processes may write the same.
 
     Raises:
         OutputError: The folder is missing or cannot be written to, the disk is full, or an object
@@ -58,17 +60,17 @@ def atomic_file(path: Folder, *, durable: bool = True) -> Iterator[BinaryIO]:
             yield buffer
             write_object(path, buffer.getvalue())
         return
-    part = path.with_name(f".{path.name}.part")
+    aside = path.with_name(part or f".{path.name}.part")
     with writing_to(path):
         try:
-            with part.open("wb") as file:
+            with aside.open("wb") as file:
                 yield file
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
-            part.replace(path)
+            aside.replace(path)
         finally:
-            part.unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
         if durable:
             flush_folder(path.parent)
 

@@ -51,14 +51,13 @@ class ZipEntries(AsyncFileSystem):  # type: ignore[misc]
         if entry is None:
             raise FileNotFoundError(path)
         try:
-            return await asyncio.to_thread(self._read, entry, start, end)
+            return await asyncio.to_thread(self._read, entry, slice(start, end))
         except SlideNotFoundError as error:
             # To zarr, a file that is not there is a chunk that was never written.
             raise SlideAccessError(str(error)) from error
 
-    def _read(self, entry: zipfile.ZipInfo, start: int | None, end: int | None) -> bytes:
-        part = slice(start, end)
-        if entry.compress_type == zipfile.ZIP_STORED and start is not None:
+    def _read(self, entry: zipfile.ZipInfo, part: slice) -> bytes:
+        if entry.compress_type == zipfile.ZIP_STORED and part.start is not None:
             first, last, _ = part.indices(entry.file_size)
             place = entry.header_offset
             content_at = self._content_at(self._fetch(place, _HEAD.size))
