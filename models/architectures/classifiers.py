@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import Any, cast
 
 import timm
 from torch import Tensor, nn
 
 __all__ = ["CLASSIFIERS", "PlainCNN", "Timm"]
+
+_LAST_STD = 0.01
+"""Of the first weights of the last layer: all classes begin about equal."""
 
 
 class PlainCNN(nn.Module):
@@ -84,6 +88,13 @@ class Timm(nn.Module):
             num_classes=classes,
             **arguments,
         )
+        last = cast("Any", self.encoder).get_classifier()
+        if isinstance(last, nn.Linear | nn.Conv2d):
+            # timm draws some of them from +-1/sqrt(classes): so much noise on each of a thousand
+            # features stays there, and most of all where only this layer is trained.
+            nn.init.normal_(last.weight, std=_LAST_STD)
+            if last.bias is not None:
+                nn.init.zeros_(last.bias)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Turn normalised pixels `(n, 3, y, x)` into logits `(n, classes, 1, 1)`."""

@@ -57,6 +57,17 @@ def test_counts_of_known_backbones(encoder: str, published: int) -> None:
     assert parameters_of(partial(build, "Timm", encoder=encoder, classes=1000)) == published
 
 
+@pytest.mark.parametrize("encoder", ["resnet10t", "tf_efficientnet_lite0"])
+def test_all_classes_begin_about_equal(encoder: str) -> None:
+    """timm's own last layer of an EfficientNet begins with logits that differ by more than 1."""
+    network = build("Timm", encoder=encoder, classes=6).eval()
+    last = network.get_submodule("encoder.fc" if encoder == "resnet10t" else "encoder.classifier")
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        logits = last(torch.rand(16, last.in_features))
+    assert 0 < logits.std(dim=1).max() < 0.5
+
+
 def test_plain_layers() -> None:
     names = [f"encoder.{block}" for block in range(4)]
     shapes = shapes_of(build("PlainCNN"), torch.zeros(1, 3, 50, 64), names)
