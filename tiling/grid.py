@@ -181,9 +181,20 @@ class RegionGrid:
 
     def reaching(self, region: Region) -> Iterator[Region]:
         """The other regions whose windows show a pixel of this region's core."""
+        for index in self.places_reaching(region.index):
+            yield self[index]
+
+    def places_reaching(self, at: GridIndex) -> Iterator[GridIndex]:
+        """The places of the regions that reach the one at a place, without their tiles."""
         reach = ceil(self.grid.halo_px / self.core_px)
-        at = region.index
         for row in range(max(0, at.row - reach), min(self.rows, at.row + reach + 1)):
             for col in range(max(0, at.col - reach), min(self.cols, at.col + reach + 1)):
                 if (row, col) != (at.row, at.col):
-                    yield self[GridIndex(row=row, col=col)]
+                    yield GridIndex(row=row, col=col)
+
+    @property
+    def places(self) -> Iterator[GridIndex]:
+        """The places of all regions, without their tiles."""
+        for row in range(self.rows):
+            for col in range(self.cols):
+                yield GridIndex(row=row, col=col)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slideloom.models.tile_model import TileBatch, TileModel
-from slideloom.tiling.grid import GridIndex, Region, Tile
+from slideloom.tiling.grid import GridIndex, Region, RegionGrid, Tile
 from slideloom.workflows.control import RunControl
 from slideloom.workflows.executing import Executor, Graph, Threads
 from slideloom.workflows.flows import TaskFlow
@@ -120,15 +120,32 @@ def blank_outside(maps: NDArray[Any], window: Box, *, bounds: Box) -> NDArray[An
     return out
 
 
-def predict_region(job: RegionJob, region: Region) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionFinisher:
+    """All that is needed to finish any region of a run.
+
+    Attributes:
+        weaver: What joins regions.
+        regions: All of them.
+    """
+
+    weaver: Weaver[Any]
+    regions: RegionGrid
+
+    def run(self, region: Region) -> None:
+        """Finish one region."""
+        self.weaver.finish(region)
+
+
+def predict_region(job: RegionJob, place: GridIndex) -> None:
     """A task of the graph: see `RegionJob.run`."""
-    job.run(region)
+    job.run(job.plan.regions[place])
 
 
-def finish_region(weaver: Weaver[Any], region: Region, *needed: None) -> None:
+def finish_region(job: RegionFinisher, place: GridIndex, *needed: None) -> None:
     """A task of the graph, once the regions that reach this one are predicted."""
     del needed
-    weaver.finish(region)
+    job.run(job.regions[place])
 
 
 def run_regions(job: RegionJob, weaver: Weaver[Any], *, executor: Executor) -> None:
@@ -141,11 +158,12 @@ def run_regions(job: RegionJob, weaver: Weaver[Any], *, executor: Executor) -> N
         RunStoppedError: The run was asked to stop; regions that were in work are kept.
     """
     regions, control = job.plan.regions, job.control
-    fresh = {_key("predict", r.index): r for r in regions if not job.store.has(r.index)}
+    fresh = {_key("predict", at): at for at in regions.places if not job.store.has(at)}
 
     def done(key: str) -> None:
-        if region := fresh.get(key):
-            tiles, place = len(job.plan.tiles_of(region)), region.index
+        place = fresh.get(key)
+        if place is not None:
+            tiles = len(job.plan.tiles_of(regions[place]))
             if executor.elsewhere:
                 control.tell("tiles_done", tiles=tiles)
             control.tell("region_done", row=place.row, col=place.col, tiles=tiles)
@@ -155,14 +173,15 @@ def run_regions(job: RegionJob, weaver: Weaver[Any], *, executor: Executor) -> N
 
 
 def region_graph(job: RegionJob, weaver: Weaver[Any]) -> Graph:
-    """The tasks of a slide and what they hang on."""
+    """The tasks of a slide and what they hang on; a region stands there by its place alone."""
     regions = job.plan.regions
-    graph: dict[str, Any] = {_JOB: job, _WEAVER: weaver}
-    for region in regions:
-        near = (region, *regions.reaching(region))
-        needed = [_key("predict", other.index) for other in near]
-        graph[_key("predict", region.index)] = (predict_region, _JOB, region)
-        graph[_key("finish", region.index)] = (finish_region, _WEAVER, region, *needed)
+    finisher = RegionFinisher(weaver=weaver, regions=regions)
+    graph: dict[str, Any] = {_JOB: job, _WEAVER: finisher}
+    for place in regions.places:
+        near = (place, *regions.places_reaching(place))
+        needed = [_key("predict", other) for other in near]
+        graph[_key("predict", place)] = (predict_region, _JOB, place)
+        graph[_key("finish", place)] = (finish_region, _WEAVER, place, *needed)
     return graph
 
 

@@ -180,10 +180,13 @@ class _Blending:
 
     def finish(self, region: Region, store: RegionStore) -> NDArray[np.uint8]:
         """Layers of the region's core, with the neighbours' votes counted; see `_layers`."""
-        kept = store.load(region.index, under=_OWN)
         images = len(self.plan.spec.classes) if self.plan.spec.overlapping else 1
         count = images + (self.channels if self.plan.probabilities else 0)
         layers = np.zeros((count, *region.core.shape), np.uint8)
+        near = (region, *self.plan.regions.reaching(region))
+        if not any(self.plan.tiles_of(other) for other in near):
+            return layers
+        kept = store.load(region.index, under=_OWN)
         for number, layer in enumerate(layers):
             if f"{_LAYER}{number}" in kept:
                 unpack(kept[f"{_LAYER}{number}"], layer)
@@ -269,10 +272,15 @@ class _Areas:
         """Keep the areas of one region: those that no other region can touch, and the others."""
         settled: list[Objects] = []
         waiting: Arrays = {}
+        # Most regions of a large slide show few classes or none.
+        highest = 255 if self.plan.spec.overlapping else int(masks[0].max(initial=0))
         for class_id in range(len(self.plan.spec.classes)):
-            overlapping = self.plan.spec.overlapping
-            chosen = masks[class_id] if overlapping else masks[0] == class_id + 1
-            found = connected_objects([class_runs(chosen, box=region.core)], class_id=class_id)
+            parts: list[PixelSets] = []
+            if class_id < highest:
+                overlapping = self.plan.spec.overlapping
+                chosen = masks[class_id] if overlapping else masks[0] == class_id + 1
+                parts = [class_runs(chosen, box=region.core)] if chosen.any() else []
+            found = connected_objects(parts, class_id=class_id)
             crossing = reaches_other_regions(found, region.core, bounds=self.plan.grid.bounds)
             settled.append(found.take(np.flatnonzero(~crossing)))
             rest = found.take(np.flatnonzero(crossing)).pixels
