@@ -1,9 +1,9 @@
 """What a second worker is worth, and whether memory stays low: `python -m benchmarks.batch`.
 
-The command runs over a few made JPEG slides with the built-in model for nuclei, on processors alone
+The command runs over made JPEG slides with the built-in model for nuclei, on processors alone
 and with one thread of torch for each worker: with one worker and with two, as threads of one
 process (`--workers`) and as processes (`--device cpu,cpu`). The first slide is small and tells
-nothing: workers load their models while they do it. Rounds are interleaved.
+nothing: all workers load their models while they do it. Sides hold whole regions. Rounds are interleaved.
 
 Prediction (read, predict, digest, keep, finish) is the part that is bound to the processors; its
 seconds are those of the records. Memory is that of the command and of all processes that it
@@ -28,7 +28,7 @@ from types import MappingProxyType
 from benchmarks.pipeline_slide import tissue, write_slide
 
 _MODEL = "nuclei"
-_WARM_UP_PX = 2688
+_WARM_UP_PX = 7680
 _WARM_UP = "0-warm-up"
 _SAMPLE_S = 0.05
 _ENVIRONMENT = MappingProxyType({"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
@@ -125,8 +125,8 @@ def table_of(costs: Mapping[str, Sequence[Cost]], *, ceiling_mb: float | None) -
 
 def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=4480, help="side of each slide in pixels")
-    parser.add_argument("--slides", type=int, default=2)
+    parser.add_argument("--size", type=int, default=15360, help="side of each slide in pixels")
+    parser.add_argument("--slides", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--runs", nargs="+", choices=list(RUNS), default=list(RUNS))
     parser.add_argument("--max-memory-gb", type=float, help="the command's --max-memory")

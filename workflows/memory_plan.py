@@ -1,7 +1,7 @@
 """How large regions, batches and workers may be under a ceiling of memory (`--max-memory`).
 
 The estimate is a sum of parts, and each part a constant times what it grows with: pixels of a
-region, of a batch, or objects of a part of the table. Those of masks, and of one instance model, are
+region, of a batch, or objects of a part of the table. Those of masks and one instance model are
 measured and rounded up, so that the estimate lies above the peak; those of the other tasks and of
 CUDA are set from them, with a margin. `python -m benchmarks.batch_memory --parts` runs every task
 in a process of its own, one setting changed at a time, samples the resident memory in each stage,

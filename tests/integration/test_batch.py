@@ -142,7 +142,7 @@ def test_what_makes_a_slide_begin_anew_is_told(run: Any, slides: Path, tmp_path:
     planned = [e for e in logged(tmp_path / "out")[before:] if e["event"] == "slide_planned"]
     assert [(e["slide"], e["anew"]) for e in planned] == [("b", "changed since: slide")]
     assert told["a"]["kept"]
-    run(slides / "a.tif", config=CONFIG.model_copy(update={"region_px": 300}))
+    run(slides / "a.tif", config=CONFIG.model_copy(update={"region_px": 1000}))
     (last,) = (e for e in logged(tmp_path / "out") if e.get("anew", "").endswith("settings"))
     assert (last["slide"], last["regions_kept"]) == ("a", 0)
 

@@ -79,8 +79,8 @@ def test_a_disk_that_is_full_again_and_again(tmp_path: Path) -> None:
                 break
             failures += 1
             check_sentence(batch.said, "No space left on device")
-            # The slides behind would fail alike, so they are not tried.
-            assert batch.said.count("No space left on device") < len(SIZES)
+            # The slides behind would fail alike, so they are not tried; two may be at work.
+            assert batch.said.count(": failed, ") < len(SIZES)
         assert failures > 3
         assert run_files(seen / "out") == expected
 

@@ -28,7 +28,7 @@ def stop_on_signals(flag: StopFlag, *, tell: bool = True) -> Iterator[None]:
     Schedulers of clusters send SIGTERM some time before they kill. A SIGTERM that follows asks for
     no more than the first; a SIGINT that follows raises KeyboardInterrupt in the main thread.
     The handlers that were there before are back after the block. Outside the main thread, where
-    Python takes no handlers, this does nothing.
+    Python takes no handlers, this does nothing; and a signal that is ignored stays so.
 
     Args:
         flag: Requested at the first signal.
@@ -55,7 +55,9 @@ def stop_on_signals(flag: StopFlag, *, tell: bool = True) -> Iterator[None]:
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, handle) for number in _ASKING}
+    # What the shell told a job in the background to ignore stays ignored.
+    asking = [number for number in _ASKING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in asking}
     try:
         yield
     finally:

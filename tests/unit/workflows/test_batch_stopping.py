@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock, Thread
 
@@ -29,6 +30,25 @@ try:
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
+
+
+@pytest.fixture(autouse=True)
+def usual_handlers() -> Iterator[None]:
+    """As in the foreground: a shell starts jobs in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    flag = StopFlag()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with stop_on_signals(flag, tell=False):
+        signal.raise_signal(signal.SIGINT)
+        assert not flag.requested
+        signal.raise_signal(signal.SIGTERM)
+        assert flag.requested
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_the_first_signal_asks_and_says_so(capfd: pytest.CaptureFixture[str]) -> None:
