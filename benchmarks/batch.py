@@ -3,7 +3,8 @@
 The command runs over made JPEG slides with the built-in model for nuclei, on processors alone
 and with one thread of torch for each worker: with one worker and with two, as threads of one
 process (`--workers`) and as processes (`--device cpu,cpu`). The first slide is small and tells
-nothing: all workers load their models while they do it. Sides hold whole regions. Rounds are interleaved.
+nothing: all workers load their models while they do it. Sides hold whole regions. Rounds are
+interleaved.
 
 Prediction (read, predict, digest, keep, finish) is the part that is bound to the processors; its
 seconds are those of the records. Memory is that of the command and of all processes that it
