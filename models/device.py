@@ -8,7 +8,7 @@ import torch
 
 from slideloom.errors import SettingsError
 
-__all__ = ["Precision", "choose_device", "choose_dtype"]
+__all__ = ["Precision", "choose_device", "choose_dtype", "leaves_cores"]
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -61,3 +61,8 @@ def _native_dtype(device: torch.device) -> torch.dtype:
         return torch.bfloat16 if native else torch.float16
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if native else torch.float32
+
+
+def leaves_cores(device: torch.device) -> bool:
+    """Whether a forward pass leaves cores to others: on a processor, with one thread of torch."""
+    return device.type == "cpu" and torch.get_num_threads() == 1

@@ -32,10 +32,13 @@ class MemoryGate:
 
     Args:
         limit: The ceiling in bytes; None never waits.
+
+    Attributes:
+        limit: The same.
     """
 
     def __init__(self, limit: int | None) -> None:
-        self._limit = limit
+        self.limit = limit
         self._changed = Condition()
         self._inside = 0
         if limit is None:
@@ -59,12 +62,12 @@ class MemoryGate:
             self._changed.notify_all()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return MemoryGate, (self._limit,)
+        return MemoryGate, (self.limit,)
 
     def _may_enter(self) -> bool:
-        if self._limit is None or self._inside == 0:
+        if self.limit is None or self._inside == 0:
             return True
-        most = _SHARE * self._limit
+        most = _SHARE * self.limit
         if resident_bytes() <= most:
             return True
         _trim()

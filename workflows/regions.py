@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slideloom.models.device import leaves_cores
+from slideloom.models.network import NetworkModel
 from slideloom.models.tile_model import TileBatch, TileModel
 from slideloom.tiling.grid import GridIndex, Region, RegionGrid, Tile
 from slideloom.workflows.control import RunControl
@@ -27,7 +30,7 @@ _JOB, _WEAVER = "job", "weaver"
 BAD_TILES = "bad_tiles"
 """Name of the array that says which stored tiles of a region were blank."""
 
-# One forward pass at a time in a process: the network already uses the whole device. The other
+# One forward pass at a time in a process, where the network uses the whole device. The other
 # threads read, decode and write meanwhile.
 _FORWARD = threading.Lock()
 
@@ -79,13 +82,18 @@ class RegionJob:
             if pixels is None:
                 pixels = self.slide.read_at_mpp(region.window, mpp=grid.mpp)
             stack = np.stack([pixels[tile.window.slices_in(region.window)] for tile in batch])
-            with _FORWARD:
+            with self._turn():
                 maps = self.model.predict(
                     TileBatch(pixels=stack, windows=tuple(tile.window for tile in batch))
                 )
             for tile, tile_maps in zip(batch, maps, strict=True):
                 yield tile, blank_outside(tile_maps, tile.window, bounds=grid.bounds)
             self.control.tell("tiles_done", tiles=len(batch))
+
+    def _turn(self) -> AbstractContextManager[object]:
+        """What a forward pass waits for: memory for several at once is planned by nobody."""
+        shares = isinstance(self.model, NetworkModel) and leaves_cores(self.model.device)
+        return nullcontext() if shares and self.gate.limit is None else _FORWARD
 
 
 def bad_tiles_in(slide: Slide, window: Box, *, mpp: float) -> NDArray[np.int64]:

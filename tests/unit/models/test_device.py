@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from slideloom.errors import SettingsError
-from slideloom.models.device import Precision, choose_device, choose_dtype
+from slideloom.models.device import Precision, choose_device, choose_dtype, leaves_cores
 
 
 def test_cpu_by_name() -> None:
@@ -60,3 +60,15 @@ def test_precision_by_name() -> None:
     assert choose_dtype("bfloat16", cpu) is torch.bfloat16
     with pytest.raises(SettingsError, match="'half': choose one of auto, float32, bfloat16"):
         choose_dtype(cast("Precision", "half"), cpu)
+
+
+@pytest.mark.parametrize(
+    ("name", "threads", "leaves"), [("cpu", 1, True), ("cpu", 2, False), ("cuda", 1, False)]
+)
+def test_a_pass_leaves_cores_where_it_has_one_thread(name: str, threads: int, leaves: bool) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert leaves_cores(torch.device(name)) is leaves
+    finally:
+        torch.set_num_threads(before)
