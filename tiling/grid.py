@@ -175,9 +175,8 @@ class RegionGrid:
         )
 
     def __iter__(self) -> Iterator[Region]:
-        for row in range(self.rows):
-            for col in range(self.cols):
-                yield self[GridIndex(row=row, col=col)]
+        for place in self.places:
+            yield self[place]
 
     def reaching(self, region: Region) -> Iterator[Region]:
         """The other regions whose windows show a pixel of this region's core."""

@@ -140,10 +140,6 @@ class RegionFinisher:
     weaver: Weaver[Any]
     regions: RegionGrid
 
-    def run(self, region: Region) -> None:
-        """Finish one region."""
-        self.weaver.finish(region)
-
 
 def predict_region(job: RegionJob, place: GridIndex) -> None:
     """A task of the graph: see `RegionJob.run`."""
@@ -153,7 +149,7 @@ def predict_region(job: RegionJob, place: GridIndex) -> None:
 def finish_region(job: RegionFinisher, place: GridIndex, *needed: None) -> None:
     """A task of the graph, once the regions that reach this one are predicted."""
     del needed
-    job.run(job.regions[place])
+    job.weaver.finish(job.regions[place])
 
 
 def run_regions(job: RegionJob, weaver: Weaver[Any], *, executor: Executor) -> None:

@@ -191,12 +191,14 @@ class SlideRun:
         with writing_to(self.out):
             self.store = self._prepare()
             self.weaver = self._weaver(self.store, labels)
-        kept = sum(self.store.has(region.index) for region in self.plan.regions)
+        regions = self.plan.regions
+        missing = [place for place in regions.places if not self.store.has(place)]
+        tiles = sum(len(self.plan.tiles_of(regions[place])) for place in missing)
         self.control.tell(
             "slide_planned",
-            tiles=self._tiles_to_predict(),
-            regions=len(self.plan.regions),
-            regions_kept=kept,
+            tiles=tiles,
+            regions=len(regions),
+            regions_kept=len(regions) - len(missing),
             anew=self.anew,
         )
         job = RegionJob(
@@ -209,14 +211,14 @@ class SlideRun:
             gate=MemoryGate(self.config.max_memory),
             control=self.control,
         )
-        with self._stage("predict", steps=self._tiles_to_predict()), writing_to(labels):
+        with self._stage("predict", steps=tiles), writing_to(labels):
             run_regions(job, self.weaver, executor=self.executor)
 
     def deliver(self) -> SlideResult:
         """Join what crosses regions, then measure and write all that was found."""
         labels = self.out / LABELS_FOLDER
         with self._stage("merge"), writing_to(labels):
-            self.store.fetch(region.index for region in self.plan.regions)
+            self.store.fetch(self.plan.regions.places)
             found = self.weaver.found(partial(run_jobs, workers=self.config.workers))
         with staged(self.out, last=[RECORD_FILE]) as stage:
             record = self._write(found, labels, stage=stage)
@@ -251,11 +253,6 @@ class SlideRun:
         with suppress(OSError):
             remove(self.out / WORK_FOLDER)
 
-    def _tiles_to_predict(self) -> int:
-        """Tiles of the regions that are not there yet."""
-        missing = (r for r in self.plan.regions if not self.store.has(r.index))
-        return sum(len(self.plan.tiles_of(region)) for region in missing)
-
     @contextmanager
     def _stage(self, name: str, *, steps: int = 1) -> Iterator[None]:
         with self.control.stage(name, steps=steps) as stage:
@@ -276,8 +273,8 @@ class SlideRun:
     def _count_bad_tiles(self, store: RegionStore) -> int:
         """Stored tiles that were read as blank, by this run or before it was interrupted."""
         met = {(bad.level, bad.row, bad.col) for bad in self.slide.bad_tiles}
-        for region in self.plan.regions:
-            met.update(map(tuple, store.load_array(region.index, BAD_TILES).tolist()))
+        for place in self.plan.regions.places:
+            met.update(map(tuple, store.load_array(place, BAD_TILES).tolist()))
         return len(met)
 
     def _weaver(self, store: RegionStore, folder: Folder) -> Weaver[Any]:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from numpy.typing import NDArray
 
 from slideloom.errors import OutputError
-from slideloom.models.tile_model import TileBatch
 from slideloom.testing import PerfectTileModel, Scene, perfect_spec
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.result import RECORD_FILE, WORK_FOLDER, load_result
 from slideloom.workflows.run import run_slide
+from tests.makers.dying_model import DyingModel
 from tests.makers.run_files import run_files
 
 CONFIG = RunConfig(tissue=False, region_px=300, workers=1, batch_size=1, formats=("geojson", "csv"))
@@ -33,21 +31,6 @@ def blank(path: Path) -> None:
     path.write_bytes(bytes(path.stat().st_size))
 
 
-class Dying:
-    """A model that fails after some tiles."""
-
-    def __init__(self, model: PerfectTileModel, tiles: int) -> None:
-        self.spec = model.spec
-        self._model = model
-        self._left = tiles
-
-    def predict(self, batch: TileBatch) -> NDArray[Any]:
-        self._left -= 1
-        if self._left < 0:
-            raise MemoryError
-        return self._model.predict(batch)
-
-
 @pytest.fixture
 def model(scene: Scene) -> PerfectTileModel:
     spec = perfect_spec(scene, task="instance", tile_px=256, halo_px=32)
@@ -62,7 +45,7 @@ def test_half_written_files_are_written_again(
     run_slide(slide_path, model, out=whole, config=CONFIG)
     tiles = model.calls.total()
     with pytest.raises(MemoryError):
-        run_slide(slide_path, Dying(model, tiles=9), out=out, config=CONFIG)
+        run_slide(slide_path, DyingModel(model, tiles=9), out=out, config=CONFIG)
     regions = sorted(out.glob(f"{WORK_FOLDER}/*/region-*"))
     assert len(regions) > 1
     shutil.copytree(whole, out, dirs_exist_ok=True)

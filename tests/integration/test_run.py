@@ -5,23 +5,21 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
 import pandas as pd
 import pytest
 import shapely
-from numpy.typing import NDArray
 
 import slideloom as sl
 from slideloom.errors import MissingMppError, OutputError, RegionError, RoiError, SettingsError
-from slideloom.models.tile_model import TileBatch
 from slideloom.testing import PerfectTileModel, Scene, perfect_spec, write_slide
 from slideloom.workflows.config import RunConfig
 from slideloom.workflows.result import SlideResult, load_result
 from slideloom.workflows.run import run_slide
 from slideloom.wsi import open_slide
+from tests.makers.dying_model import DyingModel
 
 CONFIG = RunConfig(tissue=False, region_px=300, workers=1, batch_size=1)
 
@@ -31,21 +29,6 @@ def model(scene: Scene) -> PerfectTileModel:
     return PerfectTileModel(
         scene, spec=perfect_spec(scene, task="instance", tile_px=256, halo_px=32)
     )
-
-
-class _Dying:
-    """A model that stops with an error after some tiles, as a killed process would."""
-
-    def __init__(self, model: PerfectTileModel, tiles: int) -> None:
-        self.spec = model.spec
-        self._model = model
-        self._left = tiles
-
-    def predict(self, batch: TileBatch) -> NDArray[Any]:
-        self._left -= 1
-        if self._left < 0:
-            raise MemoryError
-        return self._model.predict(batch)
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -96,7 +79,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     whole = run_slide(slide_path, model, out=tmp_path / "whole", config=CONFIG)
     model = PerfectTileModel(scene, spec=model.spec)
     with pytest.raises(MemoryError):
-        run_slide(slide_path, _Dying(model, tiles=9), out=tmp_path / "broken", config=CONFIG)
+        run_slide(slide_path, DyingModel(model, tiles=9), out=tmp_path / "broken", config=CONFIG)
     assert not (tmp_path / "broken" / "result.json").exists()
     run_slide(slide_path, model, out=tmp_path / "broken", config=CONFIG)
     # One worker and one tile at a time: only the tiles of the region that was cut short come twice.

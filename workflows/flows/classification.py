@@ -146,8 +146,8 @@ class ClassificationWeaver:
         del run_jobs
         tiles = ClassifiedTiles.concat(
             [
-                ClassifiedTiles.from_arrays(self._store.load(region.index, under=SETTLED))
-                for region in self._plan.regions
+                ClassifiedTiles.from_arrays(self._store.load(place, under=SETTLED))
+                for place in self._plan.regions.places
             ]
         )
         pixels = np.zeros(self._heat_map.shape, np.uint8)

@@ -146,7 +146,7 @@ class DetectionWeaver:
         """The detections of all regions, and those of what waited."""
         del run_jobs
         plan, store = self._plan, self._store
-        places = [region.index for region in plan.regions]
+        places = list(plan.regions.places)
         waiting = [TileDetections.from_arrays(store.load(at, under=_WAITING)) for at in places]
         rest = stitch_detections(
             TileDetections.concat(waiting),

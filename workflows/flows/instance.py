@@ -93,10 +93,10 @@ class InstanceWeaver:
     def found(self, run_jobs: RunJobs) -> FoundObjects:
         """Object `i` in canonical order gets number `i + 1`."""
         plan, store, regions = self._plan, self._store, self._plan.regions
-        waiting = [Pieces.from_arrays(store.load(r.index, under=_WAITING)) for r in regions]
+        places = list(regions.places)
+        waiting = [Pieces.from_arrays(store.load(at, under=_WAITING)) for at in places]
         rest = stitch_pieces(Pieces.concat(waiting), grid=plan.grid, predicted=plan.selected)
         rest = admit(rest, plan)
-        places = [region.index for region in regions]
         found = FoundObjects(store, places, rest=rest, seam=total_seam(plan, store))
         met = boxes_by_cell(rest.pixels.boxes, regions.core_px)
         crossing = {members.cell: members.index for members in met}

@@ -22,7 +22,7 @@ def seam_arrays(tally: SeamTally) -> Arrays:
 def total_seam(plan: RunPlan, store: RegionStore) -> SeamScore:
     """Of all regions."""
     total = new_tally(plan)
-    for region in plan.regions:
-        arrays = store.load(region.index, under=_SEAM)
+    for place in plan.regions.places:
+        arrays = store.load(place, under=_SEAM)
         total.merge(SeamTally.from_arrays(arrays, predicted=plan.selected))
     return total.score

@@ -130,7 +130,7 @@ class SemanticWeaver:
     def found(self, run_jobs: RunJobs) -> FoundObjects:
         """Connect the areas that cross regions."""
         del run_jobs
-        places = [region.index for region in self._plan.regions]
+        places = list(self._plan.regions.places)
         self._areas.store.fetch(places)
         rest = self._areas.crossing()
         return FoundObjects(
@@ -300,10 +300,8 @@ class _Areas:
 
     def _pieces(self, class_id: int) -> Iterator[PixelSets]:
         """What waits of one class, a set for each region."""
-        for region in self.plan.regions:
-            arrays: Mapping[str, NDArray[Any]] = self.store.load(
-                region.index, under=_waiting(class_id)
-            )
+        for place in self.plan.regions.places:
+            arrays: Mapping[str, NDArray[Any]] = self.store.load(place, under=_waiting(class_id))
             yield PixelSets(offsets=arrays["offsets"], runs=arrays["runs"])
 
 

@@ -2,7 +2,6 @@ import errno
 import os
 import re
 import resource
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -16,7 +15,6 @@ from upath import UPath
 from slideloom.errors import OutputError
 from slideloom.workflows.batch.event_log import EVENTS_FILE, EventLog
 from slideloom.workflows.events import Event, Fact
-from tests.makers.object_store import BUCKET, serve_objects
 
 Line = dict[str, Any]
 
@@ -164,22 +162,6 @@ def test_what_comes_after_the_end_is_refused(tmp_path: Path) -> None:
     finally:
         os.close(other)
     assert (tmp_path / "other").read_bytes() == b""
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[dict[str, str]]:
-    with serve_objects() as store:
-        yield store.environment
-
-
-@pytest.fixture
-def store(
-    request: pytest.FixtureRequest, bucket: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> UPath:
-    """A folder of an object store, of its own for each test."""
-    for name, value in bucket.items():
-        monkeypatch.setenv(name, value)
-    return UPath(f"s3://{BUCKET}/{request.node.name}")
 
 
 def stored_lines(folder: UPath) -> list[Line]:

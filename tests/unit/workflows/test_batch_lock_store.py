@@ -1,6 +1,5 @@
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -13,28 +12,11 @@ from slideloom.errors import OutputError, RunLockedError
 from slideloom.workflows.batch import lock, lock_file
 from slideloom.workflows.batch.lock import LOCK_FILE, RunLock
 from tests.makers.locks import LIMIT_S, RACERS, owner_in, race, write_owner
-from tests.makers.object_store import BUCKET, serve_objects
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "SETTLE_S", 0.05)
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[dict[str, str]]:
-    with serve_objects() as store:
-        yield store.environment
-
-
-@pytest.fixture
-def store(
-    request: pytest.FixtureRequest, bucket: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> UPath:
-    """A folder of an object store, of its own for each test."""
-    for name, value in bucket.items():
-        monkeypatch.setenv(name, value)
-    return UPath(f"s3://{BUCKET}/{request.node.name}")
 
 
 def stored(folder: UPath) -> Path | UPath:
